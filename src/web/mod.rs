@@ -1,0 +1,3 @@
+//! What a request says about itself, read once and strictly.
+
+pub mod host;
