@@ -17,4 +17,5 @@ pub mod names;
 pub mod problems;
 pub mod secret;
 pub mod section;
+pub mod session;
 pub mod web;

@@ -1,3 +1,4 @@
 //! What a request says about itself, read once and strictly.
 
+pub mod cookies;
 pub mod host;
