@@ -1,4 +1,9 @@
-//! What a request says about itself, read once and strictly.
+//! What a request says about itself, read once and strictly; and the one type of body.
 
+pub mod arrival;
+pub mod body;
 pub mod cookies;
 pub mod host;
+pub mod path;
+pub mod return_to;
+pub mod trusted;

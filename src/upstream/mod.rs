@@ -1,0 +1,151 @@
+//! The servers behind an app, and the one way to reach them: [`forward`], which takes a [`Pass`].
+
+mod client;
+mod demo;
+mod headers;
+mod identity_headers;
+mod pool;
+mod settings;
+mod transfer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+
+pub use headers::{FORWARDING_NAMES, Reserved};
+pub use identity_headers::IdentityHeaders;
+pub use pool::Connections;
+pub use settings::{Address, UpstreamSettings};
+use transfer::{Download, Upload, UploadState};
+
+use crate::access::Pass;
+use crate::session::LiveSession;
+use crate::web::arrival::Arrival;
+use crate::web::body::Body;
+use client::Endpoint;
+
+/// One app's servers and how to talk to them.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: UpstreamSettings,
+    endpoints: Vec<Endpoint>,
+    next: AtomicUsize,
+    reserved: Arc<Reserved>,
+}
+
+/// Limits that hold for every exchange with an app.
+#[derive(Clone, Copy, Debug)]
+pub struct TransferLimits {
+    /// How long a client may send nothing of a body it announced.
+    pub body_timeout: Duration,
+}
+
+/// Why an app gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No server of the app accepted a connection.
+    #[error("no connection to {address}")]
+    Unreachable {
+        /// The server tried last.
+        address: String,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// The server did not begin to answer in time.
+    #[error("{address} did not answer within {waited:?}")]
+    TooSlow {
+        /// The server.
+        address: String,
+        /// How long we waited.
+        waited: Duration,
+    },
+    /// The connection broke, or what came was no HTTP.
+    #[error("the exchange with {address} broke")]
+    Broken {
+        /// The server.
+        address: String,
+        /// What went wrong.
+        source: hyper::Error,
+    },
+    /// The client sent more than the app takes.
+    #[error("the request's body is larger than {limit} bytes")]
+    TooLarge {
+        /// The app's limit in bytes.
+        limit: u64,
+    },
+    /// The client stopped sending in the middle of a body.
+    #[error("the client sent nothing of its body for {waited:?}")]
+    ClientStalled {
+        /// How long we waited.
+        waited: Duration,
+    },
+}
+
+impl Upstream {
+    /// Ready to forward. `tls` is asked for only if an address begins with `https://`.
+    pub fn new(settings: UpstreamSettings, reserved: Arc<Reserved>, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        let endpoints = settings.addresses.iter().map(|address| Endpoint::new(address.clone(), tls.clone())).collect();
+        Self { settings, endpoints, next: AtomicUsize::new(0), reserved }
+    }
+
+    /// What the app is configured with.
+    pub fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// The headers that the app would get for the holder of this pass, identity only.
+    pub fn identity_for(&self, pass: &Pass<LiveSession>) -> Vec<(http::HeaderName, HeaderValue)> {
+        self.settings.identity.write(pass)
+    }
+}
+
+/// Sends a request to an app and returns its answer, streaming both ways. If the future is dropped, so is the exchange.
+///
+/// # Errors
+/// [`UpstreamError`]; nothing of an answer has been returned then.
+pub async fn forward(
+    upstream: &Upstream,
+    connections: &Connections,
+    limits: &TransferLimits,
+    arrival: &Arrival,
+    request: Request<Incoming>,
+    pass: Pass<LiveSession>,
+) -> Result<Response<Body>, UpstreamError> {
+    let most = upstream.settings.max_body_size;
+    let (mut parts, incoming) = request.into_parts();
+    if let (Some(limit), Some(announced)) = (most, http_body::Body::size_hint(&incoming).exact())
+        && announced > limit
+    {
+        return Err(UpstreamError::TooLarge { limit });
+    }
+    headers::prepare(&mut parts.headers, arrival, &upstream.reserved, &upstream.settings, &pass);
+    let (body, state) = Upload::new(incoming, most, limits.body_timeout);
+    let first = upstream.next.fetch_add(1, Ordering::Relaxed);
+    let count = upstream.endpoints.len();
+    let order = (0..count).map(|turn| &upstream.endpoints[(first + turn) % count]);
+    let exchanged = client::exchange(order, connections, &upstream.settings, parts, body).await;
+    let exchange = exchanged.map_err(|error| blame_the_client(error, &state, most, limits))?;
+
+    let (mut parts, incoming) = exchange.response.into_parts();
+    headers::clean_response(&mut parts.headers, &upstream.reserved);
+    parts.version = http::Version::default();
+    let download = Download::new(incoming, exchange.lease, state);
+    Ok(Response::from_parts(parts, Body::stream(download)))
+}
+
+/// A broken exchange may be the doing of the client's body.
+fn blame_the_client(
+    error: UpstreamError,
+    state: &UploadState,
+    most: Option<u64>,
+    limits: &TransferLimits,
+) -> UpstreamError {
+    match most {
+        Some(limit) if state.overran() => UpstreamError::TooLarge { limit },
+        _ if state.stalled() => UpstreamError::ClientStalled { waited: limits.body_timeout },
+        _ => error,
+    }
+}

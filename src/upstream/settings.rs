@@ -1,0 +1,160 @@
+//! The part of an app's section that says where it runs and what it is told.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::identity_headers::IdentityHeaders;
+use crate::problems::Problem;
+use crate::section::{Found, Section};
+use crate::web::host::Host;
+
+/// Where a server of an app is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Plain HTTP over TCP.
+    Http {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// HTTP over TLS; the certificate must be good for `host`.
+    Https {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// Plain HTTP over a Unix socket.
+    Unix {
+        /// Where the socket lies.
+        path: PathBuf,
+    },
+    /// The embedded sample app.
+    Demo,
+}
+
+/// An app's servers, and what it is told.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// The servers; at least one.
+    pub addresses: Vec<Address>,
+    /// A PEM file with the authorities that `https://` servers are verified against, in place of the system's.
+    pub ca: Option<Found<PathBuf>>,
+    /// Whether `Host` stays as the client sent it.
+    pub preserve_host: bool,
+    /// The headers that say who is there.
+    pub identity: IdentityHeaders,
+    /// Header names with other signs than letters, digits and `-` that the app needs, in lower case.
+    pub allow_header_names: HashSet<String>,
+    /// The largest request body in bytes; none: no limit.
+    pub max_body_size: Option<u64>,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long the app may take to begin its answer.
+    pub response_timeout: Duration,
+}
+
+impl UpstreamSettings {
+    /// Reads the app's section.
+    pub fn read(app: &Section<'_>) -> Self {
+        let mut addresses = Vec::new();
+        match app.strings("upstreams") {
+            Some(found) if found.is_empty() => {
+                app.problem(
+                    Problem::at(&app.place_of("upstreams"), "`upstreams` is empty").hint("name at least one server"),
+                );
+            }
+            Some(found) => addresses = found.iter().filter_map(|text| read_address(app, text)).collect(),
+            None if app.has("upstreams") => {}
+            None => app.missing("upstreams", "[\"http://127.0.0.1:8080\"]"),
+        }
+        let seconds = Duration::from_secs;
+        let waits = Duration::from_millis(10)..=seconds(3600);
+        let names = app.strings("allow_header_names").unwrap_or_default();
+        let allowed = names.iter().filter_map(|name| match HeaderName::from_bytes(name.value.as_bytes()) {
+            Ok(header) => Some(header.as_str().to_owned()),
+            Err(_) => {
+                app.problem(Problem::at(&name.place, format!("{:?} is not a header name", name.value)));
+                None
+            }
+        });
+        Self {
+            allow_header_names: allowed.collect(),
+            addresses,
+            ca: app.path("ca"),
+            preserve_host: app.boolean("preserve_host").unwrap_or(true),
+            identity: IdentityHeaders::read(app),
+            max_body_size: app.size("max_body_size", 0..=u64::MAX).filter(|size| *size > 0),
+            connect_timeout: app.duration("connect_timeout", waits.clone()).unwrap_or(seconds(5)),
+            response_timeout: app.duration("response_timeout", waits).unwrap_or(seconds(60)),
+        }
+    }
+
+    /// Whether any server is reached over TLS.
+    pub fn needs_tls(&self) -> bool {
+        self.addresses.iter().any(|address| matches!(address, Address::Https { .. }))
+    }
+}
+
+fn read_address(app: &Section<'_>, found: &Found<String>) -> Option<Address> {
+    let text = found.value.as_str();
+    let address = parse_address(text, app);
+    if address.is_none() {
+        let problem = Problem::at(&found.place, format!("{text:?} is not an address of a server"));
+        let hint = match text.split_once("//") {
+            Some(("http" | "https", rest)) => format!("did you mean \"http://{}\"?", rest.trim_end_matches('/')),
+            _ if text.starts_with("http") => {
+                "write \"http://host:port\" without a path: paths reach the app unchanged".into()
+            }
+            _ => "write \"http://host:port\", \"https://host:port\", \"unix:/path\" or \"demo:\"".into(),
+        };
+        app.problem(problem.hint(hint));
+    }
+    address
+}
+
+fn parse_address(text: &str, app: &Section<'_>) -> Option<Address> {
+    if text == "demo:" {
+        return Some(Address::Demo);
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return (!path.is_empty()).then(|| Address::Unix { path: app.folder().join(path) });
+    }
+    let host_and_port = |rest: &str, default: u16| {
+        let (host, port) = Host::parse_with_port(rest.strip_suffix('/').unwrap_or(rest)).ok()?;
+        Some((host.as_str().to_owned(), port.unwrap_or(default)))
+    };
+    if let Some(rest) = text.strip_prefix("http://") {
+        let (host, port) = host_and_port(rest, 80)?;
+        return Some(Address::Http { host, port });
+    }
+    let (host, port) = host_and_port(text.strip_prefix("https://")?, 443)?;
+    Some(Address::Https { host, port })
+}
+
+impl Address {
+    /// What `Host` says with `preserve_host = false`.
+    pub(super) fn authority(&self) -> String {
+        match self {
+            Self::Http { host, port: 80 } | Self::Https { host, port: 443 } => host.clone(),
+            Self::Http { host, port } | Self::Https { host, port } => format!("{host}:{port}"),
+            Self::Unix { .. } | Self::Demo => "localhost".into(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Https { host, port } => write!(f, "https://{host}:{port}"),
+            Self::Unix { path } => write!(f, "unix:{}", path.display()),
+            Self::Demo => f.write_str("demo:"),
+        }
+    }
+}
