@@ -10,12 +10,23 @@
 //! | doors | `server admin` | where connections come in |
 //! | assembly | `config assembly command` | the only places that know everybody |
 
+pub mod access;
+pub mod admin;
+pub mod assembly;
 pub mod clock;
+pub mod command;
+pub mod config;
 pub mod crypto;
+pub mod gate;
 pub mod identity;
+pub mod login;
 pub mod names;
+pub mod observe;
 pub mod problems;
 pub mod secret;
 pub mod section;
+pub mod server;
 pub mod session;
+pub mod tls;
+pub mod upstream;
 pub mod web;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The command line. Every command is a function in `vestibule::command`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vestibule::command::main()
+}

@@ -121,6 +121,13 @@ impl Sessions {
         }
     }
 
+    /// Ends the session of a token that its browser replaces with a new one.
+    pub fn replace(&self, token: &SessionToken, host: &Host) {
+        if let Some(entry) = self.near.get(&token.digest()).filter(|entry| entry.host == *host) {
+            self.end(&entry.session, EndReason::Replaced);
+        }
+    }
+
     /// Ends a session. False if it had ended before.
     pub fn close(&self, id: &SessionId, reason: EndReason) -> bool {
         self.index.find(id).is_some_and(|session| self.end(&session, reason))

@@ -1,0 +1,44 @@
+//! One protected application: where it is reached, who may enter, how long, and where it runs.
+
+use crate::access::Rules;
+use crate::names::AppName;
+use crate::session::Limits;
+use crate::upstream::Upstream;
+use crate::web::path::{fold, is_under};
+
+use super::apps::HostPattern;
+
+/// One protected application.
+#[derive(Debug)]
+pub struct App {
+    /// Its name in logs and messages.
+    pub name: AppName,
+    /// The hosts it is reached at.
+    pub hosts: Vec<HostPattern>,
+    /// The prefix of its paths, on segment boundaries.
+    pub path: String,
+    /// Who may enter.
+    pub rules: Rules,
+    /// Its timeouts.
+    pub limits: Limits,
+    /// Paths that no person asks for.
+    pub background: Vec<String>,
+    /// Its servers.
+    pub upstream: Upstream,
+}
+
+impl App {
+    /// Whether a reading of a path lies under this app's prefix.
+    pub(super) fn holds(&self, reading: &str) -> bool {
+        self.is_under(reading, &self.path)
+    }
+
+    /// Whether a path is one that no person asks for.
+    pub(super) fn is_background(&self, reading: &str) -> bool {
+        self.background.iter().any(|prefix| self.is_under(reading, prefix))
+    }
+
+    fn is_under(&self, reading: &str, prefix: &str) -> bool {
+        if self.rules.case_blind() { is_under(&fold(reading), &fold(prefix)) } else { is_under(reading, prefix) }
+    }
+}

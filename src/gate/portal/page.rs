@@ -1,0 +1,104 @@
+//! The pages as people see them, and the headers that protect all our answers.
+
+use askama::Template;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use super::assets::{SCRIPT, STYLE};
+use crate::web::body::Body;
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+pub(super) struct SignInPage<'a> {
+    pub(super) site: &'a str,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) username: &'a str,
+    pub(super) return_to: &'a str,
+    pub(super) csrf_token: &'a str,
+    pub(super) script: &'a str,
+    pub(super) style: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "sign_out.html")]
+pub(super) struct SignOutPage<'a> {
+    pub(super) site: &'a str,
+    pub(super) user: &'a str,
+    pub(super) csrf_token: &'a str,
+    pub(super) style: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage<'a> {
+    title: &'a str,
+    text: &'a str,
+    link: Option<(&'a str, &'a str)>,
+    request_id: &'a str,
+    reload: bool,
+    style: &'a str,
+}
+
+pub(super) fn sign_in(page: SignInPage<'_>, status: StatusCode) -> Result<Response<Body>, askama::Error> {
+    let page = SignInPage { script: &SCRIPT.path(), style: &STYLE.path(), ..page };
+    Ok(html(status, page.render()?))
+}
+
+pub(super) fn sign_out(page: SignOutPage<'_>) -> Result<Response<Body>, askama::Error> {
+    Ok(html(StatusCode::OK, SignOutPage { style: &STYLE.path(), ..page }.render()?))
+}
+
+pub(super) fn message(title: &str, text: &str, link: (&str, &str)) -> Result<Response<Body>, askama::Error> {
+    let style = &STYLE.path();
+    let page = MessagePage { title, text, link: Some(link), request_id: "", reload: false, style };
+    Ok(html(StatusCode::OK, page.render()?))
+}
+
+/// A page that asks for itself again at once, this time as our own site's doing.
+pub(super) fn reload() -> Result<Response<Body>, askama::Error> {
+    let style = &STYLE.path();
+    let page = MessagePage { title: "One moment", text: "", link: None, request_id: "", reload: true, style };
+    Ok(html(StatusCode::OK, page.render()?))
+}
+
+pub(super) fn error(
+    status: StatusCode,
+    title: &str,
+    text: &str,
+    request_id: &str,
+) -> Result<Response<Body>, askama::Error> {
+    let style = &STYLE.path();
+    let page = MessagePage { title, text, link: None, request_id, reload: false, style };
+    Ok(html(status, page.render()?))
+}
+
+fn html(status: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    protect(response.headers_mut());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response
+}
+
+/// What every answer of ours says: keep nothing, run nothing that is not ours, be in nobody's frame.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    const FIELDS: [(HeaderName, &str); 7] = [
+        (CACHE_CONTROL, "no-store"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
+             frame-ancestors 'none'; base-uri 'none'",
+        ),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in FIELDS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

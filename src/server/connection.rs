@@ -1,0 +1,156 @@
+//! One connection from a browser: TLS handshake, HTTP, the gate; with a deadline for everything that could stand still.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::listener::Stopping;
+use super::settings::LimitSettings;
+use super::wire::{Wire, WireState};
+use crate::crypto;
+use crate::gate::{Gate, answer};
+use crate::upstream::Connections;
+use crate::web::arrival::Peer;
+use crate::web::host::Host;
+
+/// What every connection of one worker needs.
+pub(super) struct Door {
+    pub(super) gate: Arc<Gate>,
+    pub(super) connections: Connections,
+    pub(super) tls: TlsAcceptor,
+    pub(super) limits: LimitSettings,
+    pub(super) handshakes: Arc<Semaphore>,
+    pub(super) https_port: u16,
+}
+
+/// HTTP/2 settings that bound what one connection can make us keep.
+const STREAM_SEND_BYTES: usize = 64 * 1024;
+const STREAM_RECEIVE_BYTES: u32 = 256 * 1024;
+const CONNECTION_RECEIVE_BYTES: u32 = 1024 * 1024;
+const RESETS_BEFORE_ACCEPT: usize = 20;
+const RESETS_OF_OURS: usize = 64;
+
+pub(super) async fn serve(door: Arc<Door>, stream: TcpStream, address: SocketAddr, stopping: Stopping) {
+    let _ = stream.set_nodelay(true);
+    let Some(stream) = shake_hands(&door, stream).await else {
+        return;
+    };
+    let session = stream.get_ref().1;
+    let peer = Arc::new(Peer {
+        address,
+        tls_name: session.server_name().and_then(|name| Host::parse(name).ok()),
+        connection_id: crypto::to_base64url(&crypto::random::<9>()),
+    });
+    if session.alpn_protocol() == Some(b"h2") {
+        serve_http2(door, stream, peer, stopping).await;
+    } else {
+        serve_http1(door, stream, peer, stopping).await;
+    }
+}
+
+async fn shake_hands(door: &Door, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    let limit = door.limits.handshake_timeout;
+    let shaken = timeout(limit, async {
+        // A handshake costs more than a hundred requests: only so many at once, the others wait their turn.
+        let _turn = door.handshakes.acquire().await.ok()?;
+        door.tls.accept(stream).await.map_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
+    });
+    shaken.await.ok().flatten()
+}
+
+async fn serve_http1(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Peer>, stopping: Stopping) {
+    let state = Arc::new(WireState::default());
+    let io = TokioIo::new(Wire::new(stream, &door.limits, Arc::clone(&state), true));
+    let service = service_fn(|request| respond(Arc::clone(&door), Arc::clone(&peer), Arc::clone(&state), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The wire has the deadline for a head; hyper's clock would also run between requests.
+        .header_read_timeout(None)
+        .max_buf_size(door.limits.head_buffer())
+        .max_headers(door.limits.header_count)
+        .half_close(false)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let mut stop = pin!(told_to_stop(stopping, &state, door.limits.idle_timeout));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.as_mut() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    note_end(ended);
+}
+
+async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Peer>, stopping: Stopping) {
+    let state = Arc::new(WireState::default());
+    let io = TokioIo::new(Wire::new(stream, &door.limits, Arc::clone(&state), false));
+    let service = service_fn(|request| respond(Arc::clone(&door), Arc::clone(&peer), Arc::clone(&state), request));
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(door.limits.http2_streams)
+        .max_header_list_size(door.limits.http2_header_list())
+        .max_pending_accept_reset_streams(RESETS_BEFORE_ACCEPT)
+        .max_local_error_reset_streams(RESETS_OF_OURS)
+        .max_send_buf_size(STREAM_SEND_BYTES)
+        .initial_stream_window_size(STREAM_RECEIVE_BYTES)
+        .initial_connection_window_size(CONNECTION_RECEIVE_BYTES)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let mut stop = pin!(told_to_stop(stopping, &state, door.limits.idle_timeout));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.as_mut() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    note_end(ended);
+}
+
+async fn respond(
+    door: Arc<Door>,
+    peer: Arc<Peer>,
+    state: Arc<WireState>,
+    request: Request<Incoming>,
+) -> Result<http::Response<crate::web::body::Body>, Infallible> {
+    let exchange = state.begin();
+    let flaw = state.flaw_of(exchange.number());
+    Ok(answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await)
+}
+
+/// Returns when the server stops, or when nothing has been asked on the connection for `idle`.
+async fn told_to_stop(mut stopping: Stopping, state: &WireState, idle: Duration) {
+    let asleep = async {
+        loop {
+            let before = state.exchanges();
+            tokio::time::sleep(idle).await;
+            if state.is_idle() && state.exchanges() == before {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = stopping.wait_for(Option::is_some) => {}
+        () = asleep => {}
+    }
+}
+
+fn note_end(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
