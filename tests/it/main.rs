@@ -1,3 +1,6 @@
-//! What Vestibule does, seen from outside: one binary, so that it links once and runs in parallel.
+//! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
 
 mod apps;
+mod mirror;
+mod signing_in;
+mod world;
