@@ -2,5 +2,8 @@
 
 mod apps;
 mod mirror;
+mod process;
+mod sessions_end;
 mod signing_in;
+mod stopping;
 mod world;
