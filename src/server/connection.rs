@@ -89,7 +89,10 @@ async fn serve_http1(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         ended = connection.as_mut() => ended,
         () = stop.as_mut() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = nothing_moves(&state) => Ok(()),
+            }
         }
     };
     note_end(ended);
@@ -115,7 +118,10 @@ async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         ended = connection.as_mut() => ended,
         () = stop.as_mut() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = nothing_moves(&state) => Ok(()),
+            }
         }
     };
     note_end(ended);
@@ -129,7 +135,8 @@ async fn respond(
 ) -> Result<http::Response<crate::web::body::Body>, Infallible> {
     let exchange = state.begin();
     let flaw = state.flaw_of(exchange.number());
-    Ok(answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await)
+    let response = answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await;
+    Ok(response.map(|body| body.keeping(exchange)))
 }
 
 /// Returns when the server stops, or when nothing has been asked on the connection for `idle`.
@@ -146,6 +153,18 @@ async fn told_to_stop(mut stopping: Stopping, state: &WireState, idle: Duration)
     tokio::select! {
         _ = stopping.wait_for(Option::is_some) => {}
         () = asleep => {}
+    }
+}
+
+/// A browser that does not take its leave when it is asked to is left standing, once its answers are through.
+async fn nothing_moves(state: &WireState) {
+    const LEAVE: Duration = Duration::from_secs(3);
+    loop {
+        let before = (state.exchanges(), state.writes());
+        tokio::time::sleep(LEAVE).await;
+        if state.is_idle() && (state.exchanges(), state.writes()) == before {
+            return;
+        }
     }
 }
 

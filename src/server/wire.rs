@@ -19,6 +19,7 @@ use super::settings::LimitSettings;
 pub(super) struct WireState {
     begun: AtomicU64,
     under_way: AtomicUsize,
+    writes: AtomicU64,
     flaw: OnceLock<(u64, &'static str)>,
 }
 
@@ -41,6 +42,11 @@ impl WireState {
 
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0
+    }
+
+    /// How often bytes have gone out.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// What was wrong with the raw head of this request.
@@ -95,6 +101,12 @@ impl<S> Wire<S> {
         }
     }
 
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        if written.is_ready() {
+            self.state.writes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn within_head(&self) -> bool {
         self.heads.as_ref().is_some_and(HeadReader::within_head)
     }
@@ -119,6 +131,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.note(&written);
         this.write.guard(cx, written)
     }
 
@@ -129,6 +142,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.note(&written);
         this.write.guard(cx, written)
     }
 

@@ -10,7 +10,11 @@ use http_body::{Frame, SizeHint};
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of an answer.
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    /// Dropped with the body, to tell somebody that it is done.
+    _until_done: Option<Box<dyn Send>>,
+}
 
 enum Kind {
     Empty,
@@ -21,18 +25,28 @@ enum Kind {
 impl Body {
     /// Nothing.
     pub fn empty() -> Self {
-        Self(Kind::Empty)
+        Self::of(Kind::Empty)
     }
 
     /// These bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self(if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) })
+        Self::of(if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) })
     }
 
     /// What comes, as it comes.
     pub fn stream(body: impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
-        if body.is_end_stream() { Self(Kind::Empty) } else { Self(Kind::Stream(Box::pin(body))) }
+        Self::of(if body.is_end_stream() { Kind::Empty } else { Kind::Stream(Box::pin(body)) })
+    }
+
+    /// Keeps a value until the body has been sent, or is not wanted any more.
+    #[must_use]
+    pub fn keeping(self, value: impl Send + 'static) -> Self {
+        Self { _until_done: Some(Box::new(value)), ..self }
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, _until_done: None }
     }
 }
 
@@ -41,11 +55,11 @@ impl http_body::Body for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.0 = Kind::Empty;
+                self.kind = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
@@ -53,7 +67,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Stream(stream) => stream.is_end_stream(),
@@ -61,7 +75,7 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.size_hint(),
