@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,14 +13,17 @@ use tokio::time::{Sleep, sleep};
 
 use super::head::HeadReader;
 use super::settings::LimitSettings;
+use crate::web::body::Tunnel;
 
 /// What the wire and the requests of one connection tell each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct WireState {
     begun: AtomicU64,
     under_way: AtomicUsize,
     writes: AtomicU64,
     flaw: OnceLock<(u64, &'static str)>,
+    tunnel: Mutex<Option<Tunnel>>,
+    tunnelling: AtomicBool,
 }
 
 /// One request under way.
@@ -47,6 +50,17 @@ impl WireState {
     /// How often bytes have gone out.
     pub(super) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
+    }
+
+    /// From now on the bytes are no requests.
+    pub(super) fn begin_tunnel(&self, tunnel: Tunnel) {
+        self.tunnelling.store(true, Ordering::Relaxed);
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    /// What is to go on when HTTP has ended.
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What was wrong with the raw head of this request.
@@ -89,6 +103,9 @@ impl<S> Wire<S> {
     }
 
     fn look_at(&mut self, bytes: &[u8]) {
+        if self.state.tunnelling.load(Ordering::Relaxed) {
+            self.heads = None;
+        }
         let Some(heads) = &mut self.heads else { return };
         let before = heads.heads();
         if let Err(flaw) = heads.read(bytes) {

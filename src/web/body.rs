@@ -1,5 +1,6 @@
 //! One body type for every answer: nothing, bytes at hand, or a stream.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,9 +10,25 @@ use http_body::{Frame, SizeHint};
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What goes on over a connection after an answer with status 101.
+pub struct Tunnel(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Tunnel {
+    /// It does this, and ends with it.
+    pub fn new(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Box::pin(work))
+    }
+
+    /// Does it.
+    pub async fn run(self) {
+        self.0.await;
+    }
+}
+
 /// The body of an answer.
 pub struct Body {
     kind: Kind,
+    tunnel: Option<Tunnel>,
     /// Dropped with the body, to tell somebody that it is done.
     _until_done: Option<Box<dyn Send>>,
 }
@@ -45,8 +62,18 @@ impl Body {
         Self { _until_done: Some(Box::new(value)), ..self }
     }
 
+    /// Nothing, and a tunnel in its place.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self { tunnel: Some(tunnel), ..Self::empty() }
+    }
+
+    /// The tunnel; whoever serves the connection runs it.
+    pub fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+
     fn of(kind: Kind) -> Self {
-        Self { kind, _until_done: None }
+        Self { kind, tunnel: None, _until_done: None }
     }
 }
 

@@ -6,4 +6,5 @@ mod process;
 mod sessions_end;
 mod signing_in;
 mod stopping;
+mod websockets;
 mod world;
