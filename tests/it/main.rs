@@ -1,6 +1,9 @@
 //! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
 
 mod apps;
+mod errors;
+mod hostile_requests;
 mod mirror;
+mod raw;
 mod signing_in;
 mod world;
