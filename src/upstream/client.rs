@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Uri, Version, request};
+use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -19,6 +19,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::listening::Listening;
 use super::pool::{Connections, Lease};
 use super::settings::{Address, UpstreamSettings};
 use super::transfer::{Upload, UploadState};
@@ -78,7 +79,7 @@ async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 async fn start<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> io::Result<SendRequest<Upload>> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(Listening::new(stream))).await.map_err(io::Error::other)?;
     // It ends when the sender is dropped or the server closes; each exchange reports its own trouble.
     tokio::spawn(async move {
         if let Err(error) = connection.await {
@@ -170,6 +171,9 @@ async fn send(
     let sent = sender.try_send_request(Request::from_parts(parts, body));
     let broken = |source| UpstreamError::Broken { address: endpoint.address.to_string(), source };
     match in_time(sent, settings.response_timeout, &state).await {
+        Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Err(Failed::Sent(UpstreamError::Switched { address: endpoint.address.to_string() }, None))
+        }
         Ok(Ok(response)) => Ok(Exchange { response, lease: connections.lease(endpoint.id, sender) }),
         Ok(Err(mut error)) => Err(match error.take_message() {
             Some(request) => {

@@ -4,6 +4,7 @@ mod client;
 mod demo;
 mod headers;
 mod identity_headers;
+mod listening;
 mod pool;
 mod settings;
 mod transfer;
@@ -69,6 +70,12 @@ pub enum UpstreamError {
         address: String,
         /// What went wrong.
         source: hyper::Error,
+    },
+    /// The server wants to speak something else than HTTP, though nobody asked it to (RFC 9110 §15.2.2).
+    #[error("{address} switched protocols without being asked")]
+    Switched {
+        /// The server.
+        address: String,
     },
     /// The client sent more than the app takes.
     #[error("the request's body is larger than {limit} bytes")]

@@ -1,11 +1,15 @@
 //! What people and programs are told when something is wrong: with an app, or with what they sent.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Method;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::mirror::Mirror;
 use crate::raw::{Answer, OPEN, Raw, Stage, bell, soon, stage_at};
@@ -264,31 +268,44 @@ async fn of_several_servers_one_may_be_down() {
 
 #[tokio::test]
 async fn an_app_behind_tls_must_prove_its_name() {
-    // A gate may be an app of another gate.
-    let mirror = Mirror::start().await;
-    let inner = World::plan().app_at("inner", "localhost", &mirror.url(), OPEN).start().await;
-    let port = inner.address().port();
-    let ca = std::fs::read_dir(inner.folder().join("certs"))
-        .unwrap()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| !std::fs::read_to_string(path).unwrap_or_default().contains("PRIVATE"))
-        .unwrap();
-    let given = format!("preserve_host = false\nca = \"{}\"\n{OPEN}", ca.display());
-
-    let world = World::plan().app(&format!("https://localhost:{port}"), &given).start().await;
+    let (ca, app) = tls_stage("localhost").await;
+    let given = format!("preserve_host = false\nca = \"{}\"\n{OPEN}", ca.path().display());
+    let world = World::plan().app(&format!("https://localhost:{}", app.port()), &given).start().await;
     let answer = ask(&world, &get("/", "")).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(answer.text().contains(&format!("host: localhost:{port}")), "{answer:?}");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "over TLS"), "{answer:?}");
 
-    let unknown = World::plan().app(&format!("https://localhost:{port}"), OPEN).start().await;
+    let unknown = World::plan().app(&format!("https://localhost:{}", app.port()), OPEN).start().await;
     check_error(&unknown, 502, "/", &["localhost", "certificate"]).await;
 
-    // The certificate names localhost, and (as any of ours) no other host than the configured.
-    let other = World::plan().app_at("inner", "other.test", &mirror.url(), OPEN).start().await;
-    let ca = other.folder().join("certs").join(ca.file_name().unwrap());
-    let given = format!("ca = \"{}\"\n{OPEN}", ca.display());
-    let wrong = World::plan().app(&format!("https://127.0.0.2:{}", other.address().port()), &given).start().await;
-    assert_eq!(ask(&wrong, &get("/", "")).await.status, 502);
+    let (ca, app) = tls_stage("other.test").await;
+    let given = format!("ca = \"{}\"\n{OPEN}", ca.path().display());
+    let wrong = World::plan().app(&format!("https://localhost:{}", app.port()), &given).start().await;
+    check_error(&wrong, 502, "/", &["localhost", "other.test"]).await;
+}
+
+/// An app that speaks TLS as `name`, and its certificate in a file.
+async fn tls_stage(name: &str) -> (tempfile::NamedTempFile, SocketAddr) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), certificate.pem()).unwrap();
+    let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.der().clone()], private).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let mut raw = Raw::new(stream);
+            raw.head().await;
+            raw.say("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8\r\n\r\nover TLS").await;
+            raw.rest().await;
+        }
+    });
+    (file, address)
 }
 
 #[tokio::test]
