@@ -1,8 +1,11 @@
 //! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
 
 mod apps;
+mod errors;
+mod hostile_requests;
 mod mirror;
 mod process;
+mod raw;
 mod sessions_end;
 mod signing_in;
 mod stopping;
