@@ -25,6 +25,7 @@ use crate::gate::{Gate, answer};
 use crate::upstream::Connections;
 use crate::web::arrival::Peer;
 use crate::web::host::Host;
+use crate::web::inbound::Inbound;
 
 /// What every connection of one worker needs.
 pub(super) struct Door {
@@ -129,7 +130,7 @@ async fn respond(
 ) -> Result<http::Response<crate::web::body::Body>, Infallible> {
     let exchange = state.begin();
     let flaw = state.flaw_of(exchange.number());
-    Ok(answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await)
+    Ok(answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, Inbound::of(request)).await)
 }
 
 /// Returns when the server stops, or when nothing has been asked on the connection for `idle`.

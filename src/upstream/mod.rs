@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 
 pub use headers::{FORWARDING_NAMES, Reserved};
 pub use identity_headers::IdentityHeaders;
@@ -25,6 +24,7 @@ use crate::access::Pass;
 use crate::session::LiveSession;
 use crate::web::arrival::Arrival;
 use crate::web::body::Body;
+use crate::web::inbound::Inbound;
 use client::Endpoint;
 
 /// One app's servers and how to talk to them.
@@ -111,7 +111,7 @@ pub async fn forward(
     connections: &Connections,
     limits: &TransferLimits,
     arrival: &Arrival,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
     pass: Pass<LiveSession>,
 ) -> Result<Response<Body>, UpstreamError> {
     let most = upstream.settings.max_body_size;

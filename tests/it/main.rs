@@ -1,6 +1,8 @@
 //! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
 
 mod apps;
+mod curl;
 mod mirror;
+mod real_apps;
 mod signing_in;
 mod world;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::header::{RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::form_guard::{Browser, FormGuard, check_origin, read_form};
 use super::page::{self, SignInPage};
@@ -18,6 +17,7 @@ use crate::secret::Secret;
 use crate::session::{EndReason, Limits, SameSite, Touch};
 use crate::web::arrival::Arrival;
 use crate::web::body::Body;
+use crate::web::inbound::Inbound;
 use crate::web::path::CleanPath;
 use crate::web::return_to::ReturnTo;
 
@@ -55,7 +55,7 @@ pub(super) async fn submit(
     gate: &Gate,
     site: &Site,
     arrival: &Arrival,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
     now: Moment,
     story: &mut Story,
 ) -> Result<Response<Body>, Failure> {
