@@ -1,7 +1,9 @@
 //! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
 
 mod apps;
+mod chromium;
 mod curl;
+mod driver;
 mod mirror;
 mod real_apps;
 mod signing_in;

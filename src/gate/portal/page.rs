@@ -9,6 +9,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use super::assets::{SCRIPT, STYLE};
 use crate::web::body::Body;
 
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
+                      frame-ancestors 'none'; base-uri 'none'";
+/// The same without `form-action`.
+const SIGN_IN_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+                              frame-ancestors 'none'; base-uri 'none'";
+
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 pub(super) struct SignInPage<'a> {
@@ -44,7 +50,11 @@ struct MessagePage<'a> {
 
 pub(super) fn sign_in(page: SignInPage<'_>, status: StatusCode) -> Result<Response<Body>, askama::Error> {
     let page = SignInPage { script: &SCRIPT.path(), style: &STYLE.path(), ..page };
-    Ok(html(status, page.render()?))
+    let mut response = html(status, page.render()?);
+    // Chromium holds `form-action` against every redirect that follows the form, and where an app sends people once
+    // they are in is the app's affair: to another site, perhaps, that waits for them to come back with a code.
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SIGN_IN_POLICY));
+    Ok(response)
 }
 
 pub(super) fn sign_out(page: SignOutPage<'_>) -> Result<Response<Body>, askama::Error> {
@@ -87,11 +97,7 @@ fn html(status: StatusCode, text: String) -> Response<Body> {
 pub(super) fn protect(headers: &mut HeaderMap) {
     const FIELDS: [(HeaderName, &str); 7] = [
         (CACHE_CONTROL, "no-store"),
-        (
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
-             frame-ancestors 'none'; base-uri 'none'",
-        ),
+        (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "same-origin"),
