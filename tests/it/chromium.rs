@@ -163,6 +163,12 @@ async fn an_app_may_lead_to_another_site_right_after_the_sign_in() {
     chromium.sign_in("ann", PASSWORD).await;
     chromium.wait_for_text("GET /callback").await;
     chromium.wait_for_address(&target).await;
+
+    let page = world.browser().visit("/.vestibule/login").await;
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    for part in ["default-src 'none'", "script-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part) && !policy.contains("unsafe"), "nothing else is let go: {policy}");
+    }
 }
 
 const OPEN: &str = "[[app.rule]]\nallow = \"anyone\"";
@@ -173,25 +179,30 @@ async fn a_link_from_another_site_finds_a_strict_cookie_too() {
     let strict = "[session.cookie]\nsame_site = \"strict\"";
     let plan = World::plan().app(&mirror.url(), "").app_at("blog", "blog.test", &mirror.url(), OPEN).with(strict);
     let world = plan.start().await;
-    let chromium = Chromium::start().await;
     let page = format!("{}/page?x=1#part", origin(&world, HOST));
-    let follow =
-        format!("const a = document.createElement('a'); a.href = '{page}'; document.body.append(a); a.click()");
-    chromium.goto(&origin(&world, "blog.test")).await.unwrap();
-    chromium.run(&follow).await;
+    let link = format!("const a = document.createElement('a'); a.href = '{page}'; a.id = 'link'; a.text = 'link'; ");
+    let link = link + "document.body.append(a)";
+    for chromium in [Chromium::start().await, Chromium::without_scripts().await] {
+        for signs_in in [true, false] {
+            chromium.goto(&origin(&world, "blog.test")).await.unwrap();
+            chromium.wait_for_text("GET / ").await;
+            chromium.run(&link).await;
+            chromium.click("#link").await;
+            if signs_in {
+                chromium.sign_in("ann", PASSWORD).await;
+            }
+            chromium.wait_for_text("remote-user: ann").await;
+        }
+    }
+    let chromium = Chromium::start().await;
+    chromium.goto(&page).await.unwrap();
     chromium.sign_in("ann", PASSWORD).await;
-    chromium.wait_for_text("GET /page").await;
-
+    chromium.wait_for_text("remote-user: ann").await;
     chromium.goto(&origin(&world, "blog.test")).await.unwrap();
-    chromium.wait_for_text("GET / ").await;
-    chromium.run(&follow).await;
+    chromium.run(&link).await;
+    chromium.click("#link").await;
     chromium.wait_for_text("remote-user: ann").await;
     chromium.wait_for_address(&page).await;
-    // Even if somebody leads there who is not signed in: one more question, then the form.
-    let stranger = Chromium::start().await;
-    stranger.goto(&origin(&world, "blog.test")).await.unwrap();
-    stranger.run(&follow).await;
-    stranger.wait_for_text("User name").await;
 }
 
 #[tokio::test]
@@ -292,10 +303,23 @@ async fn everybody_can_read_and_use_our_pages() {
     check_page(&chromium, "signed-out").await;
     chromium.goto(&own).await.unwrap();
     chromium.sign_in("ann", PASSWORD).await;
+    chromium.wait_for_text("remote-user: ann").await;
     world.pass_time(31);
     chromium.goto(&own).await.unwrap();
     chromium.wait_for_text("nothing happened").await;
     check_page(&chromium, "sign-in-notice").await;
+}
+
+#[tokio::test]
+async fn the_picture_in_the_documentation_has_the_measures_of_the_page() {
+    let (world, _mirror) = world().await;
+    let chromium = Chromium::start().await;
+    chromium.goto(&origin(&world, HOST)).await.unwrap();
+    chromium.show_as("light", 800, 560).await;
+    let (page, kept) = (chromium.screenshot().await.unwrap(), include_bytes!("../../docs/sign-in.png"));
+    // A PNG begins with its signature and its width and height.
+    assert_eq!(page[..24], kept[..24]);
+    assert!(kept.len() < 40_000, "{}", kept.len());
 }
 
 /// For each field: what a password manager reads, its label, and what describes it.

@@ -272,3 +272,19 @@ async fn a_body_that_is_too_large_gets_a_413_that_curl_can_read() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_upload_that_nobody_signed_in_for_gets_its_401_and_not_a_broken_connection() {
+    let (world, shelf) = world("").await;
+    let file = world.folder().join("upload");
+    std::fs::write(&file, noise(8 << 20)).unwrap();
+    let data = format!("@{}", file.display());
+    for (protocol, _) in PROTOCOLS {
+        for framing in ["Expect:", "Expect: 100-continue", "Transfer-Encoding: chunked"] {
+            let got = Curl::at(&world).run(&[protocol, "-H", framing, "--data-binary", &data, "/up"]).await;
+            assert_eq!(got.status, 401, "{protocol} {framing}: {}", got.told);
+            assert!(got.text().contains("\"status\":401") && !got.told.contains("100 Continue"), "{}", got.told);
+        }
+    }
+    assert_eq!(shelf.kept().len(), 0);
+}

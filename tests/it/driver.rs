@@ -115,8 +115,8 @@ impl Chromium {
 
     /// Signs in by the form that is shown.
     pub(crate) async fn sign_in(&self, user: &str, password: &str) {
-        let waiting = self.client.wait().at_most(PATIENCE);
-        let name = waiting.for_element(Locator::Css("#username")).await.expect("a field for the name");
+        self.wait_for_text("User name").await;
+        let name = self.client.find(Locator::Css("#username")).await.expect("a field for the name");
         name.clear().await.expect("it can be emptied");
         name.send_keys(user).await.expect("it can be typed into");
         let field = self.client.find(Locator::Css("#password")).await.expect("a field for the password");

@@ -6,7 +6,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::assets::{SCRIPT, STYLE};
+use super::assets::{ONWARD, SCRIPT, STYLE};
 use crate::web::body::Body;
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
@@ -44,7 +44,8 @@ struct MessagePage<'a> {
     text: &'a str,
     link: Option<(&'a str, &'a str)>,
     request_id: &'a str,
-    reload: bool,
+    /// The script that follows the link at once; none: empty.
+    onward: &'a str,
     style: &'a str,
 }
 
@@ -63,14 +64,15 @@ pub(super) fn sign_out(page: SignOutPage<'_>) -> Result<Response<Body>, askama::
 
 pub(super) fn message(title: &str, text: &str, link: (&str, &str)) -> Result<Response<Body>, askama::Error> {
     let style = &STYLE.path();
-    let page = MessagePage { title, text, link: Some(link), request_id: "", reload: false, style };
+    let page = MessagePage { title, text, link: Some(link), request_id: "", onward: "", style };
     Ok(html(StatusCode::OK, page.render()?))
 }
 
-/// A page that asks for itself again at once, this time as our own site's doing.
-pub(super) fn reload() -> Result<Response<Body>, askama::Error> {
-    let style = &STYLE.path();
-    let page = MessagePage { title: "One moment", text: "", link: None, request_id: "", reload: true, style };
+/// A page that leads on at once, by a step of our own site's.
+pub(super) fn onward(target: &str) -> Result<Response<Body>, askama::Error> {
+    let (style, script) = (&STYLE.path(), &ONWARD.path());
+    let link = Some((target, "Go on"));
+    let page = MessagePage { title: "One moment", text: "", link, request_id: "", onward: script, style };
     Ok(html(StatusCode::OK, page.render()?))
 }
 
@@ -81,7 +83,7 @@ pub(super) fn error(
     request_id: &str,
 ) -> Result<Response<Body>, askama::Error> {
     let style = &STYLE.path();
-    let page = MessagePage { title, text, link: None, request_id, reload: false, style };
+    let page = MessagePage { title, text, link: None, request_id, onward: "", style };
     Ok(html(status, page.render()?))
 }
 
