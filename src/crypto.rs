@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{constant_time, digest, hmac, rand};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::secret::Secret;
 
@@ -53,6 +53,14 @@ impl TagKey {
     }
 }
 
+/// The answer to a WebSocket handshake's key (RFC 6455 §4.2.2, which wants SHA-1; nothing secret depends on it).
+pub fn websocket_accept(key: &[u8]) -> String {
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key);
+    context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(context.finish().as_ref())
+}
+
 /// base64url without padding (RFC 4648 §5).
 pub fn to_base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -84,6 +92,11 @@ mod tests {
         }
         // The last character carries two unused bits; a value with them set is a second spelling.
         assert_eq!(from_base64url::<32>(format!("{}B", &"A".repeat(42)).as_bytes()), None);
+    }
+
+    #[test]
+    fn the_websocket_answer_is_that_of_the_standard() {
+        assert_eq!(websocket_accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn assemble(checked: Checked, key: TagKey, clock: Clock) -> Gate {
             rules: app.rules.clone(),
             limits: app.limits,
             background: app.background.clone(),
+            websocket_origins: app.websocket_origins.clone(),
             upstream: Upstream::new(app.upstream.clone(), Arc::clone(&reserved), tls_for(app)),
         })
     });
@@ -143,7 +144,10 @@ fn assemble(checked: Checked, key: TagKey, clock: Clock) -> Gate {
         cookie: config.session.cookie.clone(),
         trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
         arrival_limits: config.limits.arrival(),
-        transfer_limits: TransferLimits { body_timeout: config.limits.body_timeout },
+        transfer_limits: TransferLimits {
+            body_timeout: config.limits.body_timeout,
+            tunnel_timeout: config.limits.tunnel_timeout,
+        },
         hsts: config.tls.hsts_value(),
         access_log: config.log.access,
         clock,
@@ -259,6 +263,7 @@ impl Running {
     /// Stops accepting, lets what is under way finish for as long as `grace`, and ends.
     pub async fn stop(self, grace: Duration) {
         self.server.stop(grace).await;
+        self.gate.logins.users().finish().await;
         for task in self.tasks {
             task.abort();
         }

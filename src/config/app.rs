@@ -9,6 +9,7 @@ use crate::problems::{Place, Problem};
 use crate::section::{Found, Section};
 use crate::session::Limits;
 use crate::upstream::UpstreamSettings;
+use crate::web::host::Host;
 use crate::web::path::CleanPath;
 
 /// One checked `[[app]]` section.
@@ -26,6 +27,8 @@ pub struct AppSettings {
     pub limits: Limits,
     /// Paths that no person asks for.
     pub background: Vec<String>,
+    /// Origins besides its own whose scripts may open WebSockets.
+    pub websocket_origins: Vec<String>,
     /// Where it runs.
     pub upstream: UpstreamSettings,
     /// Where the section stands.
@@ -53,8 +56,9 @@ fn read(section: &Section<'_>, limits: &Limits) -> Option<AppSettings> {
     let background = section.strings("background").unwrap_or_default();
     let background = background.iter().filter_map(|found| read_path(section, found)).collect();
     let limits = Limits::read_for_app(section, limits);
+    let websocket_origins = read_origins(section);
     let (rules, upstream, place) = (Rules::read(section), UpstreamSettings::read(section), section.place());
-    Some(AppSettings { name: name?, hosts, path: path?, rules, limits, background, upstream, place })
+    Some(AppSettings { name: name?, hosts, path: path?, rules, limits, background, websocket_origins, upstream, place })
 }
 
 fn read_name(section: &Section<'_>) -> Option<AppName> {
@@ -91,6 +95,18 @@ fn read_hosts(section: &Section<'_>) -> Vec<HostPattern> {
         pattern
     });
     parsed.collect()
+}
+
+fn read_origins(section: &Section<'_>) -> Vec<String> {
+    let found = section.strings("websocket_origins").unwrap_or_default();
+    for text in &found {
+        let host = text.value.strip_prefix("https://").or_else(|| text.value.strip_prefix("http://"));
+        if !host.is_some_and(|host| Host::parse_with_port(host).is_ok()) {
+            let problem = Problem::at(&text.place, format!("{:?} is not an origin", text.value));
+            section.problem(problem.hint("write scheme, host and port if any, such as \"https://www.example.com\""));
+        }
+    }
+    found.into_iter().map(|text| text.value).collect()
 }
 
 /// A prefix is written as people read it: decoded, with one slash between segments.

@@ -1,6 +1,6 @@
 //! One request from top to bottom.
 
-use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
+use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY, UPGRADE};
 use http::{HeaderValue, Request, Response, Version};
 
 use super::failure::Failure;
@@ -81,6 +81,11 @@ async fn serve(
     story.app = Some(app.name.clone());
     if app.rules.rejects(&arrival.path) {
         return Err(Failure::Head("an encoded slash, which this app does not take"));
+    }
+
+    // Browsers send cookies along when another site's script opens a WebSocket, and no CORS rule stops it (RFC 6455 §10.2).
+    if request.headers().contains_key(UPGRADE) && !app.admits_origin(arrival, request.headers()) {
+        return Err(Failure::CrossSite);
     }
 
     // Another program may read the path as another app's; then that app's rules and timeouts must agree.

@@ -1,9 +1,13 @@
 //! One protected application: where it is reached, who may enter, how long, and where it runs.
 
+use http::HeaderMap;
+use http::header::ORIGIN;
+
 use crate::access::Rules;
 use crate::names::AppName;
 use crate::session::Limits;
 use crate::upstream::Upstream;
+use crate::web::arrival::{Arrival, same_origin};
 use crate::web::path::{fold, is_under};
 
 use super::apps::HostPattern;
@@ -23,6 +27,8 @@ pub struct App {
     pub limits: Limits,
     /// Paths that no person asks for.
     pub background: Vec<String>,
+    /// Origins besides its own whose scripts may open WebSockets.
+    pub websocket_origins: Vec<String>,
     /// Its servers.
     pub upstream: Upstream,
 }
@@ -36,6 +42,15 @@ impl App {
     /// Whether a path is one that no person asks for.
     pub(super) fn is_background(&self, reading: &str) -> bool {
         self.background.iter().any(|prefix| self.is_under(reading, prefix))
+    }
+
+    /// Whether a WebSocket may be opened from where the browser says it was. Other clients say nothing.
+    pub(super) fn admits_origin(&self, arrival: &Arrival, headers: &HeaderMap) -> bool {
+        headers.get_all(ORIGIN).iter().all(|origin| {
+            let origin = origin.to_str().unwrap_or_default();
+            same_origin(origin, &arrival.origin())
+                || self.websocket_origins.iter().any(|known| same_origin(origin, known))
+        })
     }
 
     fn is_under(&self, reading: &str, prefix: &str) -> bool {

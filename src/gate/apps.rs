@@ -1,5 +1,6 @@
 //! From host and path to the app.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -88,8 +89,8 @@ impl Apps {
     }
 
     /// The apps of a host; none if the host is unknown.
-    pub(crate) fn at(&self, host: &Host) -> Option<Site> {
-        self.by_exact_host.get(host).cloned().or_else(|| self.collect(host))
+    pub(crate) fn at(&self, host: &Host) -> Option<Cow<'_, Site>> {
+        self.by_exact_host.get(host).map(Cow::Borrowed).or_else(|| self.collect(host).map(Cow::Owned))
     }
 
     fn collect(&self, host: &Host) -> Option<Site> {

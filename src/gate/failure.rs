@@ -60,7 +60,9 @@ impl Failure {
             Self::FormTooLarge | Self::Upstream(UpstreamError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::FormTooSlow | Self::Upstream(UpstreamError::ClientStalled { .. }) => StatusCode::REQUEST_TIMEOUT,
             Self::Page(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Upstream(UpstreamError::Unreachable { .. } | UpstreamError::Broken { .. }) => StatusCode::BAD_GATEWAY,
+            Self::Upstream(
+                UpstreamError::Unreachable { .. } | UpstreamError::Broken { .. } | UpstreamError::BadUpgrade { .. },
+            ) => StatusCode::BAD_GATEWAY,
             Self::Upstream(UpstreamError::TooSlow { .. }) => StatusCode::GATEWAY_TIMEOUT,
         }
     }

@@ -1,8 +1,9 @@
 //! One connection from a browser: TLS handshake, HTTP, the gate; with a deadline for everything that could stand still.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ const CONNECTION_RECEIVE_BYTES: u32 = 1024 * 1024;
 const RESETS_BEFORE_ACCEPT: usize = 20;
 const RESETS_OF_OURS: usize = 64;
 
-pub(super) async fn serve(door: Arc<Door>, stream: TcpStream, address: SocketAddr, stopping: Stopping) {
+pub(super) async fn meet(door: Arc<Door>, stream: TcpStream, address: SocketAddr, stopping: Stopping) {
     let _ = stream.set_nodelay(true);
     let Some(stream) = shake_hands(&door, stream).await else {
         return;
@@ -83,17 +84,12 @@ async fn serve_http1(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         .max_buf_size(door.limits.head_buffer())
         .max_headers(door.limits.header_count)
         .half_close(false)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let mut stop = pin!(told_to_stop(stopping, &state, door.limits.idle_timeout));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.as_mut() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    note_end(ended);
+        .serve_connection(io, service)
+        .with_upgrades();
+    serve(pin!(connection), |connection| connection.graceful_shutdown(), &state, stopping, &door.limits).await;
+    if let Some(tunnel) = state.take_tunnel() {
+        tunnel.run().await;
+    }
 }
 
 async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Peer>, stopping: Stopping) {
@@ -110,16 +106,30 @@ async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         .initial_stream_window_size(STREAM_RECEIVE_BYTES)
         .initial_connection_window_size(CONNECTION_RECEIVE_BYTES)
         .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let mut stop = pin!(told_to_stop(stopping, &state, door.limits.idle_timeout));
+    serve(pin!(connection), |connection| connection.graceful_shutdown(), &state, stopping, &door.limits).await;
+}
+
+/// Drives a connection to its end, and towards it when the server stops or nothing is asked any more.
+async fn serve<C: Future<Output = Result<(), hyper::Error>>>(
+    mut connection: Pin<&mut C>,
+    take_leave: impl FnOnce(Pin<&mut C>),
+    state: &WireState,
+    stopping: Stopping,
+    limits: &LimitSettings,
+) {
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.as_mut() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        () = told_to_stop(stopping, state, limits.idle_timeout) => {
+            take_leave(connection.as_mut());
+            tokio::select! {
+                ended = connection => ended,
+                () = nothing_moves(state) => Ok(()),
+            }
         }
     };
-    note_end(ended);
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
+    }
 }
 
 async fn respond(
@@ -130,7 +140,12 @@ async fn respond(
 ) -> Result<http::Response<crate::web::body::Body>, Infallible> {
     let exchange = state.begin();
     let flaw = state.flaw_of(exchange.number());
-    Ok(answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, Inbound::of(request)).await)
+    let mut response =
+        answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, Inbound::of(request)).await;
+    if let Some(tunnel) = response.body_mut().take_tunnel() {
+        state.begin_tunnel(tunnel);
+    }
+    Ok(response.map(|body| body.keeping(exchange)))
 }
 
 /// Returns when the server stops, or when nothing has been asked on the connection for `idle`.
@@ -150,8 +165,14 @@ async fn told_to_stop(mut stopping: Stopping, state: &WireState, idle: Duration)
     }
 }
 
-fn note_end(ended: Result<(), hyper::Error>) {
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended");
+/// A browser that does not take its leave when it is asked to is left standing, once its answers are through.
+async fn nothing_moves(state: &WireState) {
+    const LEAVE: Duration = Duration::from_secs(3);
+    loop {
+        let before = (state.exchanges(), state.writes());
+        tokio::time::sleep(LEAVE).await;
+        if state.is_idle() && (state.exchanges(), state.writes()) == before {
+            return;
+        }
     }
 }

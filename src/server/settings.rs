@@ -95,6 +95,8 @@ pub struct LimitSettings {
     pub body_timeout: Duration,
     /// How long a client may read nothing of an answer.
     pub write_timeout: Duration,
+    /// How long a tunnel may stand in which nothing moves.
+    pub tunnel_timeout: Duration,
     /// The size of a head.
     pub header_bytes: usize,
     /// The number of header fields.
@@ -117,6 +119,7 @@ impl LimitSettings {
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
+            tunnel_timeout: Duration::from_secs(3600),
             header_bytes: 32 * 1024,
             header_count: 100,
             uri_bytes: 16 * 1024,
@@ -137,7 +140,7 @@ impl LimitSettings {
         size("header_size", 8 * 1024..=1024 * 1024, &mut limits.header_bytes);
         size("uri_size", 1024..=60 * 1024, &mut limits.uri_bytes);
         let wait = |key, target: &mut Duration| {
-            let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+            let range = Duration::from_millis(100)..=Duration::from_secs(86_400);
             *target = section.duration(key, range).unwrap_or(*target);
         };
         wait("handshake_timeout", &mut limits.handshake_timeout);
@@ -145,6 +148,7 @@ impl LimitSettings {
         wait("idle_timeout", &mut limits.idle_timeout);
         wait("body_timeout", &mut limits.body_timeout);
         wait("write_timeout", &mut limits.write_timeout);
+        wait("tunnel_timeout", &mut limits.tunnel_timeout);
         let streams = section.integer("http2_streams", 1..=1_000).and_then(|number| u32::try_from(number).ok());
         limits.http2_streams = streams.unwrap_or(limits.http2_streams);
         limits

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,13 +13,17 @@ use tokio::time::{Sleep, sleep};
 
 use super::head::HeadReader;
 use super::settings::LimitSettings;
+use crate::web::body::Tunnel;
 
 /// What the wire and the requests of one connection tell each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct WireState {
     begun: AtomicU64,
     under_way: AtomicUsize,
+    writes: AtomicU64,
     flaw: OnceLock<(u64, &'static str)>,
+    tunnel: Mutex<Option<Tunnel>>,
+    tunnelling: AtomicBool,
 }
 
 /// One request under way.
@@ -41,6 +45,22 @@ impl WireState {
 
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0
+    }
+
+    /// How often bytes have gone out.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// From now on the bytes are no requests.
+    pub(super) fn begin_tunnel(&self, tunnel: Tunnel) {
+        self.tunnelling.store(true, Ordering::Relaxed);
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    /// What is to go on when HTTP has ended.
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What was wrong with the raw head of this request.
@@ -83,6 +103,9 @@ impl<S> Wire<S> {
     }
 
     fn look_at(&mut self, bytes: &[u8]) {
+        if self.state.tunnelling.load(Ordering::Relaxed) {
+            self.heads = None;
+        }
         let Some(heads) = &mut self.heads else { return };
         let before = heads.heads();
         if let Err(flaw) = heads.read(bytes) {
@@ -92,6 +115,12 @@ impl<S> Wire<S> {
         } else if !heads.within_head() || heads.heads() != before {
             // The time for a head counts from its first byte, not from the last one that came.
             self.head.clear();
+        }
+    }
+
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        if written.is_ready() {
+            self.state.writes.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -119,6 +148,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.note(&written);
         this.write.guard(cx, written)
     }
 
@@ -129,6 +159,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.note(&written);
         this.write.guard(cx, written)
     }
 

@@ -36,6 +36,7 @@ pub(super) struct Endpoint {
 pub(super) struct Exchange {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease,
+    pub(super) address: String,
 }
 
 /// Distinguishes servers in the pools, which outlive any one configuration.
@@ -81,7 +82,7 @@ async fn start<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) ->
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     // It ends when the sender is dropped or the server closes; each exchange reports its own trouble.
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a connection to an app ended");
         }
     });
@@ -170,7 +171,10 @@ async fn send(
     let sent = sender.try_send_request(Request::from_parts(parts, body));
     let broken = |source| UpstreamError::Broken { address: endpoint.address.to_string(), source };
     match in_time(sent, settings.response_timeout, &state).await {
-        Ok(Ok(response)) => Ok(Exchange { response, lease: connections.lease(endpoint.id, sender) }),
+        Ok(Ok(response)) => {
+            let lease = connections.lease(endpoint.id, sender);
+            Ok(Exchange { response, lease, address: endpoint.address.to_string() })
+        }
         Ok(Err(mut error)) => Err(match error.take_message() {
             Some(request) => {
                 let (parts, body) = request.into_parts();

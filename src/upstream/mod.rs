@@ -7,18 +7,20 @@ mod identity_headers;
 mod pool;
 mod settings;
 mod transfer;
+mod tunnel;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 
 pub use headers::{FORWARDING_NAMES, Reserved};
 pub use identity_headers::IdentityHeaders;
 pub use pool::Connections;
 pub use settings::{Address, UpstreamSettings};
 use transfer::{Download, Upload, UploadState};
+use tunnel::Handshake;
 
 use crate::access::Pass;
 use crate::session::LiveSession;
@@ -41,6 +43,8 @@ pub struct Upstream {
 pub struct TransferLimits {
     /// How long a client may send nothing of a body it announced.
     pub body_timeout: Duration,
+    /// How long a tunnel may stand in which nothing moves.
+    pub tunnel_timeout: Duration,
 }
 
 /// Why an app gave no answer.
@@ -69,6 +73,12 @@ pub enum UpstreamError {
         address: String,
         /// What went wrong.
         source: hyper::Error,
+    },
+    /// The server said that it switched protocols, but not to the one it was asked for.
+    #[error("{address} switched to something that it was not asked for")]
+    BadUpgrade {
+        /// The server.
+        address: String,
     },
     /// The client sent more than the app takes.
     #[error("the request's body is larger than {limit} bytes")]
@@ -111,24 +121,40 @@ pub async fn forward(
     connections: &Connections,
     limits: &TransferLimits,
     arrival: &Arrival,
-    request: Request<Inbound>,
+    mut request: Request<Inbound>,
     pass: Pass<LiveSession>,
 ) -> Result<Response<Body>, UpstreamError> {
     let most = upstream.settings.max_body_size;
+    let switching = hyper::upgrade::on(&mut request);
     let (mut parts, incoming) = request.into_parts();
     if let (Some(limit), Some(announced)) = (most, http_body::Body::size_hint(&incoming).exact())
         && announced > limit
     {
         return Err(UpstreamError::TooLarge { limit });
     }
+    let handshake = Handshake::read(&parts);
     headers::prepare(&mut parts.headers, arrival, &upstream.reserved, &upstream.settings, &pass);
+    if handshake.is_some() {
+        Handshake::ask(&mut parts.headers);
+    }
     let (body, state) = Upload::new(incoming, most, limits.body_timeout);
     let first = upstream.next.fetch_add(1, Ordering::Relaxed);
     let count = upstream.endpoints.len();
     let order = (0..count).map(|turn| &upstream.endpoints[(first + turn) % count]);
     let exchanged = client::exchange(order, connections, &upstream.settings, parts, body).await;
-    let exchange = exchanged.map_err(|error| blame_the_client(error, &state, most, limits))?;
+    let mut exchange = exchanged.map_err(|error| blame_the_client(error, &state, most, limits))?;
 
+    if exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let accepted = handshake.is_some_and(|handshake| handshake.is_accepted_by(&exchange.response));
+        if !accepted {
+            return Err(UpstreamError::BadUpgrade { address: exchange.address });
+        }
+        let tunnel = tunnel::dig(switching, hyper::upgrade::on(&mut exchange.response), limits.tunnel_timeout);
+        let mut parts = exchange.response.into_parts().0;
+        headers::clean_response(&mut parts.headers, &upstream.reserved);
+        Handshake::ask(&mut parts.headers);
+        return Ok(Response::from_parts(parts, Body::tunnel(tunnel)));
+    }
     let (mut parts, incoming) = exchange.response.into_parts();
     headers::clean_response(&mut parts.headers, &upstream.reserved);
     parts.version = http::Version::default();

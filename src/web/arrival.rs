@@ -190,6 +190,12 @@ impl Wish {
     }
 }
 
+/// Whether two origins are the same. Browsers leave the default port out; other clients may not.
+pub fn same_origin(a: &str, b: &str) -> bool {
+    let strip = |text: &str| text.strip_suffix(":443").unwrap_or(text).to_ascii_lowercase();
+    strip(a) == strip(b)
+}
+
 fn check_method(method: &Method) -> Result<(), Malformed> {
     // CONNECT would make a tunnel of us, TRACE shows cookies to scripts (RFC 9110 §9.3.8), TRACK is its old copy.
     match method.as_str() {

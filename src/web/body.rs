@@ -1,5 +1,6 @@
 //! One body type for every answer: nothing, bytes at hand, or a stream.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,8 +10,28 @@ use http_body::{Frame, SizeHint};
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What goes on over a connection after an answer with status 101.
+pub struct Tunnel(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Tunnel {
+    /// It does this, and ends with it.
+    pub fn new(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Box::pin(work))
+    }
+
+    /// Does it.
+    pub async fn run(self) {
+        self.0.await;
+    }
+}
+
 /// The body of an answer.
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    tunnel: Option<Tunnel>,
+    /// Dropped with the body, to tell somebody that it is done.
+    _until_done: Option<Box<dyn Send>>,
+}
 
 enum Kind {
     Empty,
@@ -21,18 +42,38 @@ enum Kind {
 impl Body {
     /// Nothing.
     pub fn empty() -> Self {
-        Self(Kind::Empty)
+        Self::of(Kind::Empty)
     }
 
     /// These bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self(if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) })
+        Self::of(if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) })
     }
 
     /// What comes, as it comes.
     pub fn stream(body: impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
-        if body.is_end_stream() { Self(Kind::Empty) } else { Self(Kind::Stream(Box::pin(body))) }
+        Self::of(if body.is_end_stream() { Kind::Empty } else { Kind::Stream(Box::pin(body)) })
+    }
+
+    /// Keeps a value until the body has been sent, or is not wanted any more.
+    #[must_use]
+    pub fn keeping(self, value: impl Send + 'static) -> Self {
+        Self { _until_done: Some(Box::new(value)), ..self }
+    }
+
+    /// Nothing, and a tunnel in its place.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self { tunnel: Some(tunnel), ..Self::empty() }
+    }
+
+    /// The tunnel; whoever serves the connection runs it.
+    pub fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, tunnel: None, _until_done: None }
     }
 }
 
@@ -41,11 +82,11 @@ impl http_body::Body for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.0 = Kind::Empty;
+                self.kind = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
@@ -53,7 +94,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Stream(stream) => stream.is_end_stream(),
@@ -61,7 +102,7 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.size_hint(),

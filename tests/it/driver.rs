@@ -95,15 +95,6 @@ impl Chromium {
         }
     }
 
-    pub(crate) async fn address(&self) -> String {
-        self.client.current_url().await.expect("an address").to_string()
-    }
-
-    /// Everything that can be read on the page.
-    pub(crate) async fn text(&self) -> String {
-        self.client.find(Locator::Css("body")).await.expect("a body").text().await.expect("its text")
-    }
-
     /// Types into whatever has the focus.
     pub(crate) async fn type_keys(&self, keys: &str) {
         self.client.active_element().await.expect("a focus").send_keys(keys).await.expect("keys");

@@ -78,7 +78,6 @@ impl Plan {
     }
 
     pub(crate) async fn start(self) -> World {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder for the test");
         let users = if self.users.is_empty() { user_toml("ann", &["staff"]) } else { self.users };
         write_private(&folder.path().join("users.toml"), &users);
@@ -143,6 +142,8 @@ impl Browser {
         address: SocketAddr,
         more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Self {
+        // Fails only if another test was faster.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let builder = Client::builder()
             .tls_danger_accept_invalid_certs(true)
             .cookie_store(true)
@@ -169,7 +170,9 @@ impl Browser {
 
     /// Fills in the form of the sign-in page that `path` leads to.
     pub(crate) async fn submit(&self, return_to: &str, user: &str, password: &str) -> Response {
-        let page = self.visit("/.vestibule/login").await.text().await.expect("a page");
+        let query: String =
+            form_urlencoded::Serializer::new(String::new()).append_pair("return_to", return_to).finish();
+        let page = self.visit(&format!("/.vestibule/login?{query}")).await.text().await.expect("a page");
         let fields =
             [("username", user), ("password", password), ("csrf_token", &csrf_token(&page)), ("return_to", return_to)];
         self.post("/.vestibule/login", &fields).await

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::Failure;
 use crate::crypto::{self, TagKey};
 use crate::names::UserName;
-use crate::web::arrival::Arrival;
+use crate::web::arrival::{Arrival, same_origin};
 use crate::web::cookies;
 use crate::web::inbound::Inbound;
 
@@ -113,16 +113,10 @@ pub(super) fn check_origin(arrival: &Arrival, headers: &HeaderMap) -> Result<(),
         return Err(Failure::CrossSite);
     }
     let own = arrival.origin();
-    if headers.get_all(ORIGIN).iter().any(|origin| !same_origin(origin.as_bytes(), &own)) {
+    if headers.get_all(ORIGIN).iter().any(|origin| !origin.to_str().is_ok_and(|origin| same_origin(origin, &own))) {
         return Err(Failure::CrossSite);
     }
     Ok(())
-}
-
-fn same_origin(origin: &[u8], own: &str) -> bool {
-    // Browsers leave the default port out; other clients may not.
-    let strip = |text: &str| text.strip_suffix(":443").unwrap_or(text).to_ascii_lowercase();
-    std::str::from_utf8(origin).is_ok_and(|origin| strip(origin) == strip(own))
 }
 
 /// Reads a form, within limits of size and time.

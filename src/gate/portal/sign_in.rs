@@ -50,7 +50,9 @@ pub(super) fn show(
     }
     let form = Shown { return_to, notice: ended.map_or("", notice), ..Shown::default() };
     let mut response = form.page(gate, arrival, &gate.portal.guard.browser(headers), StatusCode::OK)?;
-    if ended.is_some() {
+    // A session that is over for this app alone may go on for others.
+    let over = !matches!(gate.resume(headers, &arrival.host, &gate.limits, Touch::Background, now), Visitor::Live(_));
+    if ended.is_some() && over {
         response.headers_mut().append(SET_COOKIE, gate.cookie.clear());
     }
     Ok(response)

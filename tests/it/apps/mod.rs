@@ -13,6 +13,7 @@ use std::time::Duration;
 pub(crate) mod git_http;
 pub(crate) mod prometheus;
 pub(crate) mod radicale;
+pub(crate) mod websocket;
 
 /// A program that runs until this is dropped, and what it forked with it.
 pub(crate) struct Program {
