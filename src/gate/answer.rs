@@ -2,7 +2,6 @@
 
 use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY, UPGRADE};
 use http::{HeaderValue, Request, Response, Version};
-use hyper::body::Incoming;
 
 use super::failure::Failure;
 use super::portal;
@@ -14,6 +13,7 @@ use crate::session::Touch;
 use crate::upstream::{self, Connections};
 use crate::web::arrival::{Arrival, Malformed, Peer, Wish, request_id};
 use crate::web::body::Body;
+use crate::web::inbound::Inbound;
 
 /// Answers one request. It cannot fail: whatever goes wrong is a response too.
 ///
@@ -24,7 +24,7 @@ pub async fn answer(
     peer: &Peer,
     number: u64,
     flaw: Option<Malformed>,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
 ) -> Response<Body> {
     let now = gate.clock.now();
     let (parts, body) = request.into_parts();
@@ -65,7 +65,7 @@ async fn serve(
     connections: &Connections,
     peer: &Peer,
     arrival: &Arrival,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
     now: Moment,
     story: &mut Story,
 ) -> Result<Response<Body>, Failure> {

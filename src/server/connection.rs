@@ -26,6 +26,7 @@ use crate::gate::{Gate, answer};
 use crate::upstream::Connections;
 use crate::web::arrival::Peer;
 use crate::web::host::Host;
+use crate::web::inbound::Inbound;
 
 /// What every connection of one worker needs.
 pub(super) struct Door {
@@ -139,7 +140,8 @@ async fn respond(
 ) -> Result<http::Response<crate::web::body::Body>, Infallible> {
     let exchange = state.begin();
     let flaw = state.flaw_of(exchange.number());
-    let mut response = answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await;
+    let mut response =
+        answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, Inbound::of(request)).await;
     if let Some(tunnel) = response.body_mut().take_tunnel() {
         state.begin_tunnel(tunnel);
     }

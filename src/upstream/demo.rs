@@ -41,7 +41,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let (parts, body) = request.into_parts();
     let body_bytes = body.collect().await.map(|body| body.to_bytes().len()).unwrap_or_default();
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let mut headers: Vec<_> = parts.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    // First what people came to see.
+    headers.sort_by_key(|(name, _)| !name.starts_with("remote-"));
     let page = DemoPage { method: parts.method.as_str(), target: &parts.uri.to_string(), headers, body_bytes };
     let mut response = match page.render() {
         Ok(html) => Response::new(Full::from(html)),

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 pub use headers::{FORWARDING_NAMES, Reserved};
 pub use identity_headers::IdentityHeaders;
@@ -28,6 +27,7 @@ use crate::access::Pass;
 use crate::session::LiveSession;
 use crate::web::arrival::Arrival;
 use crate::web::body::Body;
+use crate::web::inbound::Inbound;
 use client::Endpoint;
 
 /// One app's servers and how to talk to them.
@@ -122,7 +122,7 @@ pub async fn forward(
     connections: &Connections,
     limits: &TransferLimits,
     arrival: &Arrival,
-    mut request: Request<Incoming>,
+    mut request: Request<Inbound>,
     pass: Pass<LiveSession>,
 ) -> Result<Response<Body>, UpstreamError> {
     let most = upstream.settings.max_body_size;

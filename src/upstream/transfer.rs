@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::pool::Lease;
 use crate::web::body::BodyError;
+use crate::web::inbound::Inbound;
 
 /// What became of a client's body, and how far it has come.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ impl UploadState {
 /// stand in them.
 pub(super) struct Upload {
     /// None: an empty body.
-    incoming: Option<Incoming>,
+    incoming: Option<Inbound>,
     left: Option<u64>,
     patience: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -68,7 +69,7 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(incoming: Incoming, most: Option<u64>, patience: Duration) -> (Self, UploadState) {
+    pub(super) fn new(incoming: Inbound, most: Option<u64>, patience: Duration) -> (Self, UploadState) {
         let empty = incoming.is_end_stream();
         let outcome = AtomicU8::new(if empty { DONE } else { UNDER_WAY });
         let state = UploadState(Arc::new(Progress { outcome, frames: AtomicU64::new(0) }));

@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod body;
 pub mod cookies;
 pub mod host;
+pub mod inbound;
 pub mod path;
 pub mod return_to;
 pub mod trusted;

@@ -20,13 +20,22 @@ impl Mirror {
 
     /// As [`Mirror::start`], with more header lines in the answers; each ends with CRLF.
     pub(crate) async fn answering(lines: &'static str) -> Self {
+        Self::saying("200 OK", lines).await
+    }
+
+    /// Answers everything with a redirect; the line ends with CRLF.
+    pub(crate) async fn redirecting(location: &'static str) -> Self {
+        Self::saying("302 Found", location).await
+    }
+
+    async fn saying(status: &'static str, lines: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
         let kept = Arc::clone(&heads);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, Arc::clone(&kept), lines));
+                tokio::spawn(converse(stream, Arc::clone(&kept), status, lines));
             }
         });
         Self { address, heads }
@@ -42,7 +51,7 @@ impl Mirror {
     }
 }
 
-async fn converse(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>, lines: &'static str) {
+async fn converse(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>, status: &'static str, lines: &'static str) {
     let mut bytes = Vec::new();
     loop {
         let Some(end) = find(&bytes, b"\r\n\r\n") else {
@@ -58,7 +67,7 @@ async fn converse(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>, lines: 
         }
         let body = if head.starts_with("HEAD ") { "" } else { head.as_str() };
         let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n{lines}content-length: {}\r\n\r\n{body}",
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\n{lines}content-length: {}\r\n\r\n{body}",
             head.len()
         );
         heads.lock().expect("no test panics while it holds this").push(head.clone());

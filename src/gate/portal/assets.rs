@@ -21,6 +21,12 @@ pub(super) static SCRIPT: Asset = Asset {
     kind: "text/javascript; charset=utf-8",
     text: include_str!("../../pages/assets/sign-in.js"),
 };
+pub(super) static ONWARD: Asset = Asset {
+    stem: "onward",
+    ending: "js",
+    kind: "text/javascript; charset=utf-8",
+    text: include_str!("../../pages/assets/onward.js"),
+};
 
 #[derive(Debug)]
 pub(super) struct Asset {
@@ -51,7 +57,7 @@ pub(super) struct Assets(Vec<(String, &'static Asset)>);
 
 impl Assets {
     pub(super) fn new() -> Self {
-        Self([&STYLE, &SCRIPT].map(|asset| (asset.name(), asset)).into())
+        Self([&STYLE, &SCRIPT, &ONWARD].map(|asset| (asset.name(), asset)).into())
     }
 
     pub(super) fn serve(&self, name: &str) -> Option<Response<Body>> {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use super::Failure;
 use crate::crypto::{self, TagKey};
 use crate::names::UserName;
 use crate::web::arrival::{Arrival, same_origin};
 use crate::web::cookies;
+use crate::web::inbound::Inbound;
 
 /// The browser-binding cookie.
 pub(super) const COOKIE: &str = "__Host-vestibule-browser";
@@ -120,7 +120,7 @@ pub(super) fn check_origin(arrival: &Arrival, headers: &HeaderMap) -> Result<(),
 }
 
 /// Reads a form, within limits of size and time.
-pub(super) async fn read_form(request: Request<Incoming>) -> Result<Form, Failure> {
+pub(super) async fn read_form(request: Request<Inbound>) -> Result<Form, Failure> {
     let kind = request.headers().get(http::header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
     if !kind.is_some_and(|kind| kind.starts_with(b"application/x-www-form-urlencoded")) {
         return Err(Failure::BadForm);

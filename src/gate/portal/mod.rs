@@ -9,7 +9,6 @@ mod sign_out;
 
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, REFERER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::Gate;
@@ -23,6 +22,7 @@ use crate::names::AppName;
 use crate::session::EndReason;
 use crate::web::arrival::{Arrival, Wish};
 use crate::web::body::Body;
+use crate::web::inbound::Inbound;
 use crate::web::path::is_under;
 use crate::web::return_to::ReturnTo;
 use assets::Assets;
@@ -59,7 +59,7 @@ pub(super) async fn serve(
     gate: &Gate,
     site: &Site,
     arrival: &Arrival,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
     now: Moment,
     story: &mut Story,
 ) -> Result<Response<Body>, Failure> {

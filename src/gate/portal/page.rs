@@ -6,8 +6,14 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::assets::{SCRIPT, STYLE};
+use super::assets::{ONWARD, SCRIPT, STYLE};
 use crate::web::body::Body;
+
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
+                      frame-ancestors 'none'; base-uri 'none'";
+/// The same without `form-action`.
+const SIGN_IN_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+                              frame-ancestors 'none'; base-uri 'none'";
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -38,13 +44,18 @@ struct MessagePage<'a> {
     text: &'a str,
     link: Option<(&'a str, &'a str)>,
     request_id: &'a str,
-    reload: bool,
+    /// The script that follows the link at once; none: empty.
+    onward: &'a str,
     style: &'a str,
 }
 
 pub(super) fn sign_in(page: SignInPage<'_>, status: StatusCode) -> Result<Response<Body>, askama::Error> {
     let page = SignInPage { script: &SCRIPT.path(), style: &STYLE.path(), ..page };
-    Ok(html(status, page.render()?))
+    let mut response = html(status, page.render()?);
+    // Chromium holds `form-action` against every redirect that follows the form, and where an app sends people once
+    // they are in is the app's affair: to another site, perhaps, that waits for them to come back with a code.
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SIGN_IN_POLICY));
+    Ok(response)
 }
 
 pub(super) fn sign_out(page: SignOutPage<'_>) -> Result<Response<Body>, askama::Error> {
@@ -53,14 +64,15 @@ pub(super) fn sign_out(page: SignOutPage<'_>) -> Result<Response<Body>, askama::
 
 pub(super) fn message(title: &str, text: &str, link: (&str, &str)) -> Result<Response<Body>, askama::Error> {
     let style = &STYLE.path();
-    let page = MessagePage { title, text, link: Some(link), request_id: "", reload: false, style };
+    let page = MessagePage { title, text, link: Some(link), request_id: "", onward: "", style };
     Ok(html(StatusCode::OK, page.render()?))
 }
 
-/// A page that asks for itself again at once, this time as our own site's doing.
-pub(super) fn reload() -> Result<Response<Body>, askama::Error> {
-    let style = &STYLE.path();
-    let page = MessagePage { title: "One moment", text: "", link: None, request_id: "", reload: true, style };
+/// A page that leads on at once, by a step of our own site's.
+pub(super) fn onward(target: &str) -> Result<Response<Body>, askama::Error> {
+    let (style, script) = (&STYLE.path(), &ONWARD.path());
+    let link = Some((target, "Go on"));
+    let page = MessagePage { title: "One moment", text: "", link, request_id: "", onward: script, style };
     Ok(html(StatusCode::OK, page.render()?))
 }
 
@@ -71,7 +83,7 @@ pub(super) fn error(
     request_id: &str,
 ) -> Result<Response<Body>, askama::Error> {
     let style = &STYLE.path();
-    let page = MessagePage { title, text, link: None, request_id, reload: false, style };
+    let page = MessagePage { title, text, link: None, request_id, onward: "", style };
     Ok(html(status, page.render()?))
 }
 
@@ -87,11 +99,7 @@ fn html(status: StatusCode, text: String) -> Response<Body> {
 pub(super) fn protect(headers: &mut HeaderMap) {
     const FIELDS: [(HeaderName, &str); 7] = [
         (CACHE_CONTROL, "no-store"),
-        (
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
-             frame-ancestors 'none'; base-uri 'none'",
-        ),
+        (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "same-origin"),

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use http::header::{RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::form_guard::{Browser, FormGuard, check_origin, read_form};
 use super::page::{self, SignInPage};
-use super::{Failure, Story, redirect, whole_seconds};
+use super::{Failure, OURS, Story, redirect, whole_seconds};
 use crate::clock::Moment;
 use crate::gate::apps::Site;
 use crate::gate::{Gate, Visitor};
@@ -19,10 +18,13 @@ use crate::secret::Secret;
 use crate::session::{EndReason, Limits, SameSite, Touch};
 use crate::web::arrival::Arrival;
 use crate::web::body::Body;
+use crate::web::inbound::Inbound;
 use crate::web::path::CleanPath;
 use crate::web::return_to::ReturnTo;
 
 const PURPOSE: &str = "sign in";
+/// Begins the query of an address that our own page leads to.
+const LED_BY_US: &str = "again";
 
 pub(super) fn show(
     gate: &Gate,
@@ -40,9 +42,12 @@ pub(super) fn show(
         Visitor::Stranger => None,
     };
     let from_elsewhere = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
-    if gate.cookie.same_site == SameSite::Strict && from_elsewhere && gate.cookie.tokens(headers).is_empty() {
-        // The browser held the cookie back because another site led here. Asked by our own page, it will send it.
-        return Ok(page::reload()?);
+    let led_by_us = arrival.query.as_deref().is_some_and(|query| query.starts_with(LED_BY_US));
+    let held_back = from_elsewhere && !led_by_us && gate.cookie.tokens(headers).is_empty();
+    if gate.cookie.same_site == SameSite::Strict && held_back {
+        // The browser held the cookie back because another site led here. Led by our own page, it will send it. Another
+        // address, because a page that reloads itself is still the other site's doing; and this is done but once.
+        return Ok(page::onward(&format!("{OURS}/login?{LED_BY_US}&return_to={}", return_to.percent_encoded()))?);
     }
     let form = Shown { return_to, notice: ended.map_or("", notice), ..Shown::default() };
     let mut response = form.page(gate, arrival, &gate.portal.guard.browser(headers), StatusCode::OK)?;
@@ -58,7 +63,7 @@ pub(super) async fn submit(
     gate: &Gate,
     site: &Site,
     arrival: &Arrival,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
     now: Moment,
     story: &mut Story,
 ) -> Result<Response<Body>, Failure> {

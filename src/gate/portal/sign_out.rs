@@ -2,7 +2,6 @@
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use hyper::body::Incoming;
 
 use super::form_guard::{FormGuard, check_origin, read_form};
 use super::page::{self, SignOutPage};
@@ -12,6 +11,7 @@ use crate::gate::{Gate, Visitor};
 use crate::session::{EndReason, LiveSession, Touch};
 use crate::web::arrival::Arrival;
 use crate::web::body::Body;
+use crate::web::inbound::Inbound;
 
 pub(super) fn show(
     gate: &Gate,
@@ -28,7 +28,7 @@ pub(super) fn show(
 pub(super) async fn submit(
     gate: &Gate,
     arrival: &Arrival,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
     now: Moment,
     story: &mut Story,
 ) -> Result<Response<Body>, Failure> {

@@ -10,6 +10,8 @@
   form.addEventListener("submit", () => {
     const button = form.querySelector("button");
     setTimeout(() => { button.disabled = true; }, 0);
+    // Whoever stopped the browser meanwhile may want to try again.
+    setTimeout(() => { button.disabled = false; }, 5000);
   });
   // A page that comes back from the browser's memory has its button as it was left.
   addEventListener("pageshow", () => { form.querySelector("button").disabled = false; });

@@ -16,7 +16,7 @@ pub(crate) mod radicale;
 pub(crate) mod websocket;
 
 /// A program that runs until this is dropped, and what it forked with it.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     name: &'static str,
     log: PathBuf,
@@ -24,7 +24,7 @@ struct Program {
 
 impl Program {
     /// Starts it; what it prints goes to a file in `folder`.
-    fn start(name: &'static str, package: &str, folder: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(name: &'static str, package: &str, folder: &Path, arguments: &[&str]) -> Self {
         let log = folder.join(format!("{name}.out"));
         let out = File::create(&log).expect("the folder is ours");
         // Servers lie in `sbin`, where not everybody looks.
@@ -48,7 +48,7 @@ impl Program {
     }
 
     /// Waits until `is_up`, for a minute at most.
-    fn wait_until(&mut self, is_up: impl Fn() -> bool) {
+    pub(crate) fn wait_until(&mut self, is_up: impl Fn() -> bool) {
         for _ in 0..600 {
             if is_up() {
                 return;
@@ -75,13 +75,13 @@ impl Drop for Program {
 }
 
 /// An address that nobody listened on a moment ago.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     listener.local_addr().expect("a bound socket has an address")
 }
 
 /// Whether somebody accepts connections there.
-fn accepts(address: SocketAddr) -> bool {
+pub(crate) fn accepts(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 

@@ -10,7 +10,7 @@ use super::{Program, accepts, exchange, free_address, status};
 pub(crate) struct Radicale {
     /// Where it listens, without TLS.
     pub(crate) addr: SocketAddr,
-    _program: Program,
+    program: Program,
     _folder: TempDir,
 }
 
@@ -22,14 +22,19 @@ impl Radicale {
         let config = folder.path().join("config");
         let text = format!(
             "[server]\nhosts = {addr}\n[auth]\ntype = http_x_remote_user\n[rights]\ntype = owner_only\n\
-             [storage]\nfilesystem_folder = {}\n[logging]\nlevel = warning\n",
+             [storage]\nfilesystem_folder = {}\n[logging]\nlevel = info\n",
             folder.path().join("collections").display()
         );
         std::fs::write(&config, text).expect("the folder is ours");
         let arguments = ["--config", &config.display().to_string()];
         let mut program = Program::start("radicale", "radicale", folder.path(), &arguments);
         program.wait_until(|| accepts(addr));
-        Self { addr, _program: program, _folder: folder }
+        Self { addr, program, _folder: folder }
+    }
+
+    /// What it has logged, one line and more for each request.
+    pub(crate) fn log(&self) -> String {
+        self.program.said()
     }
 }
 
