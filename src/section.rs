@@ -3,6 +3,8 @@
 //! Each organ reads its own section with this; no organ sees the whole file. A key that was asked for is a known key;
 //! what is left when the section is dropped is a mistake.
 
+mod units;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
@@ -13,6 +15,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use self::units::show_duration;
+use self::units::{parse_duration, parse_size, show_size};
 use crate::problems::{Place, Problem, Problems, Source};
 use crate::secret::Secret;
 
@@ -51,12 +55,9 @@ impl<'s> TomlFile<'s> {
         self.section(self.root.get_ref(), self.root.span(), String::new())
     }
 
-    /// The folder that relative paths start from.
+    /// The folder that relative paths start from; empty for the one we are in, so that paths are shown as they are written.
     pub fn folder(&self) -> &Path {
-        match self.source.path().parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        }
+        self.source.path().parent().unwrap_or(Path::new(""))
     }
 
     /// Everything that was wrong.
@@ -128,10 +129,14 @@ impl<'a> Section<'a> {
 
     /// A string.
     pub fn string(&self, key: &'static str) -> Option<Found<String>> {
+        self.text(key, "a string")
+    }
+
+    fn text(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(self.found(value, text.to_string())),
-            other => self.wrong_type(value, key, "a string", other),
+            other => self.wrong_type(value, key, wanted, other),
         }
     }
 
@@ -159,7 +164,7 @@ impl<'a> Section<'a> {
 
     /// A duration such as `"30m"`, within `range`.
     pub fn duration(&self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let found = self.string(key)?;
+        let found = self.text(key, "a duration such as \"30m\"")?;
         let Some(duration) = parse_duration(&found.value) else {
             let message = format!("`{key}` = {:?} is not a duration", found.value);
             self.problem(Problem::at(&found.place, message).hint("write a number and ms, s, m, h or d, as in \"30m\""));
@@ -176,7 +181,7 @@ impl<'a> Section<'a> {
 
     /// A size in bytes such as `"1MiB"`, within `range`.
     pub fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        let found = self.string(key)?;
+        let found = self.text(key, "a size such as \"1MiB\"")?;
         let Some(size) = parse_size(&found.value) else {
             let message = format!("`{key}` = {:?} is not a size", found.value);
             self.problem(
@@ -186,7 +191,7 @@ impl<'a> Section<'a> {
         };
         if !range.contains(&size) {
             let message = format!("`{key}` = {:?} is out of range", found.value);
-            let hint = format!("use {} to {} bytes", range.start(), range.end());
+            let hint = format!("use {:?} to {:?}", show_size(*range.start()), show_size(*range.end()));
             self.problem(Problem::at(&found.place, message).hint(hint));
             return None;
         }
@@ -391,43 +396,6 @@ fn closest<'w>(wrong: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w 
         .map(|(_, word)| word)
 }
 
-/// `"1h30m"`: numbers with the units ms, s, m, h and d, added up.
-fn parse_duration(text: &str) -> Option<Duration> {
-    sum_of_units(text, &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)])
-        .map(Duration::from_millis)
-}
-
-/// `"64KiB"`: a number with one of the units B, KiB, MiB, GiB and TiB.
-fn parse_size(text: &str) -> Option<u64> {
-    sum_of_units(text, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)])
-}
-
-fn sum_of_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let mut rest = text.trim();
-    let mut total: Option<u64> = None;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        let after = &rest[digits..];
-        let length = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (_, factor) = units.iter().find(|(unit, _)| *unit == &after[..length])?;
-        total = Some(total.unwrap_or(0).checked_add(number.checked_mul(*factor)?)?);
-        rest = &after[length..];
-    }
-    total
-}
-
-/// The shortest way to write a duration in the configuration.
-pub fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    for (unit, factor) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if millis >= factor && millis.is_multiple_of(factor) {
-            return format!("{}{unit}", millis / factor);
-        }
-    }
-    format!("{millis}ms")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -462,21 +430,6 @@ mod tests {
     #[test]
     fn broken_toml_has_a_place_too() {
         assert!(read("a = \nb = 1\n", |_| {}).contains("v.toml:1:"));
-    }
-
-    #[test]
-    fn durations_and_sizes_are_read_with_their_units() {
-        for (text, millis) in [("30m", 1_800_000), ("1h30m", 5_400_000), ("250ms", 250), ("0s", 0), ("7d", 604_800_000)]
-        {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "30", "m", "30 m", "-1s", "1.5h", "1w", "99999999999999999999s"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-        assert_eq!(parse_size("64KiB"), Some(65536));
-        assert_eq!(parse_size("1MB"), None);
-        assert_eq!(show_duration(Duration::from_secs(5400)), "90m");
-        assert_eq!(show_duration(Duration::from_millis(1500)), "1500ms");
     }
 
     #[test]

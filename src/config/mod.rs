@@ -90,9 +90,9 @@ impl Config {
         }
     }
 
-    /// The folder of the configuration file.
+    /// The folder of the configuration file; empty for the one we are in.
     pub fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// Every host that is named exactly or by a wildcard, for a self-signed certificate.

@@ -1,6 +1,10 @@
 //! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
 
 mod apps;
+mod binary;
+mod config_mistakes;
+mod example_config;
+mod house_rules;
 mod mirror;
 mod signing_in;
 mod world;
