@@ -3,6 +3,7 @@
 //! Each organ reads its own section with this; no organ sees the whole file. A key that was asked for is a known key;
 //! what is left when the section is dropped is a mistake.
 
+mod secrets;
 mod units;
 
 use std::cell::RefCell;
@@ -18,7 +19,6 @@ use toml::de::{DeTable, DeValue};
 pub use self::units::show_duration;
 use self::units::{parse_duration, parse_size, show_size};
 use crate::problems::{Place, Problem, Problems, Source};
-use crate::secret::Secret;
 
 /// A TOML file that is being read.
 pub struct TomlFile<'s> {
@@ -26,6 +26,7 @@ pub struct TomlFile<'s> {
     root: Spanned<DeTable<'s>>,
     problems: RefCell<Problems>,
     known: RefCell<BTreeSet<String>>,
+    broken: bool,
 }
 
 /// A value and where it stands.
@@ -46,8 +47,8 @@ impl<'s> TomlFile<'s> {
             let place = Place::new(source, error.span().unwrap_or_default());
             problems.add(Problem::at(&place, error.message().trim().to_owned()));
         }
-        let known = RefCell::new(BTreeSet::new());
-        Self { source: Arc::clone(source), root, problems: RefCell::new(problems), known }
+        let (broken, known) = (!problems.is_empty(), RefCell::new(BTreeSet::new()));
+        Self { source: Arc::clone(source), root, problems: RefCell::new(problems), known, broken }
     }
 
     /// The top of the file.
@@ -58,6 +59,11 @@ impl<'s> TomlFile<'s> {
     /// The folder that relative paths start from; empty for the one we are in, so that paths are shown as they are written.
     pub fn folder(&self) -> &Path {
         self.source.path().parent().unwrap_or(Path::new(""))
+    }
+
+    /// Whether the text is no TOML. What such a file seems to lack may only be where it could not be read.
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Everything that was wrong.
@@ -104,8 +110,8 @@ impl<'a> Section<'a> {
     }
 
     /// Whether the key is written.
-    pub fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
+    pub fn has(&self, key: &'static str) -> bool {
+        self.value(key).is_some()
     }
 
     /// The folder that relative paths start from.
@@ -217,8 +223,14 @@ impl<'a> Section<'a> {
     /// A list of strings.
     pub fn strings(&self, key: &'static str) -> Option<Vec<Found<String>>> {
         let value = self.value(key)?;
-        let DeValue::Array(items) = value.get_ref() else {
-            return self.wrong_type(value, key, "a list of strings", value.get_ref());
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items,
+            DeValue::String(text) => {
+                let problem = Problem::at(&self.at(value), format!("`{key}` takes a list of strings, not a string"));
+                self.problem(problem.hint(format!("write {key} = [{text:?}]")));
+                return None;
+            }
+            other => return self.wrong_type(value, key, "a list of strings", other),
         };
         let mut strings = Vec::new();
         for item in items.iter() {
@@ -234,42 +246,12 @@ impl<'a> Section<'a> {
 
     /// A path; a relative one starts from the file's folder.
     pub fn path(&self, key: &'static str) -> Option<Found<PathBuf>> {
-        let found = self.string(key)?;
+        let found = self.text(key, "a path")?;
         if found.value.is_empty() {
             self.problem(Problem::at(&found.place, format!("`{key}` is an empty path")));
             return None;
         }
         Some(Found { value: self.folder().join(&found.value), place: found.place })
-    }
-
-    /// A secret: the string itself, `{ env = "NAME" }` or `{ file = "PATH" }` (one line break at its end is dropped).
-    pub fn secret(&self, key: &'static str) -> Option<Secret<String>> {
-        match self.word_or_table(key)? {
-            WordOrTable::Word(found) => Some(Secret::new(found.value)),
-            WordOrTable::Table(section) => section.secret_elsewhere(),
-        }
-    }
-
-    fn secret_elsewhere(&self) -> Option<Secret<String>> {
-        let (env, file) = (self.string("env"), self.path("file"));
-        match (env, file) {
-            (Some(name), None) => std::env::var(&name.value).map(Secret::new).map_err(|_| {
-                let message = format!("the environment variable {:?} is not set", name.value);
-                self.problem(Problem::at(&name.place, message));
-            }),
-            (None, Some(path)) => std::fs::read_to_string(&path.value)
-                .map(|text| Secret::new(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
-                .map_err(|error| {
-                    let message = format!("cannot read the secret in {}: {error}", path.value.display());
-                    self.problem(Problem::at(&path.place, message));
-                }),
-            _ => {
-                let hint = "write { env = \"NAME\" } or { file = \"PATH\" }";
-                self.problem(Problem::at(&self.place(), "a secret comes from one place").hint(hint));
-                Err(())
-            }
-        }
-        .ok()
     }
 
     /// A table below this one.
@@ -438,22 +420,5 @@ mod tests {
             assert_eq!(root.word("same_site", &[("lax", 1), ("strict", 2)]), None);
         });
         assert!(said.contains("did you mean \"lax\"?"), "{said}");
-    }
-
-    #[test]
-    fn secrets_come_from_the_file_the_environment_or_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("k"), "s3cret\n").unwrap();
-        let text = "a = \"x\"\nb = { file = \"k\" }\nc = { env = \"PATH\" }\nd = {}\ne = { env = \"NO_SUCH_NAME_1\" }";
-        let source = Source::new(folder.path().join("v.toml"), text.into());
-        let file = TomlFile::parse(&source);
-        {
-            let root = file.root();
-            assert_eq!(root.secret("a").unwrap().expose(), "x");
-            assert_eq!(root.secret("b").unwrap().expose(), "s3cret");
-            assert_eq!(root.secret("c").unwrap().expose(), &std::env::var("PATH").unwrap());
-            assert!(root.secret("d").is_none() && root.secret("e").is_none());
-        }
-        assert_eq!(file.into_problems().iter().count(), 2);
     }
 }

@@ -64,6 +64,9 @@ impl Config {
     pub fn parse(path: &Path, text: String) -> (Result<Self, Problems>, BTreeSet<String>) {
         let source = Source::new(path, text);
         let file = TomlFile::parse(&source);
+        if file.is_broken() {
+            return (Err(file.into_problems()), BTreeSet::new());
+        }
         let config = Self::read(path, &file.root());
         let known = file.known_keys();
         let problems = file.into_problems();

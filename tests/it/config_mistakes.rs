@@ -80,11 +80,11 @@ fn a_password_hash_is_never_shown() {
         for arguments in [&["check", "--config", name][..], &["users", "list", "--config", name]] {
             let output = run(folder.path(), arguments, "");
             assert!(!output.status.success());
-            assert!(!said(&output).contains("$argon2id") && !said(&output).contains("hunter2"), "{}", said(&output));
+            assert!(!said(&output).contains("c29tZXNhbHQ") && !said(&output).contains("hunter2"), "{}", said(&output));
         }
     }
     let add = run(folder.path(), &["users", "add", "eve", "--config", "users_syntax.toml"], "correct horse battery\n");
-    assert!(!add.status.success() && !said(&add).contains("argon2id"), "{}", said(&add));
+    assert!(!add.status.success() && !said(&add).contains("c29tZXNhbHQ"), "{}", said(&add));
 }
 
 #[test]

@@ -90,10 +90,10 @@ fn what_the_example_writes_out_is_the_default() {
     let stays = |key: &Key| {
         key.name.starts_with("app.rule.") || ["app.name", "app.hosts", "app.upstreams"].contains(&key.name.as_str())
     };
-    let dropped: BTreeSet<_> =
-        keys().iter().filter(|key| key.written && !stays(key)).map(|key| key.line).collect();
+    let dropped: BTreeSet<_> = keys().iter().filter(|key| key.written && !stays(key)).map(|key| key.line).collect();
     assert!(dropped.len() > 40, "{}", dropped.len());
-    let bare: Vec<_> = EXAMPLE.lines().enumerate().filter(|(at, _)| !dropped.contains(at)).map(|(_, text)| text).collect();
+    let bare: Vec<_> =
+        EXAMPLE.lines().enumerate().filter(|(at, _)| !dropped.contains(at)).map(|(_, text)| text).collect();
     let (full, bare) = (parse(EXAMPLE.into()).0.unwrap(), parse(bare.join("\n")).0.unwrap());
     let sections = |config: &Config| {
         [
@@ -167,4 +167,27 @@ async fn the_example_works_as_it_is() {
     }
     assert_eq!(serving.terminate().await.code(), Some(0));
     assert!(!folder.join("state/admin.sock").exists());
+}
+
+#[test]
+fn the_tests_that_security_md_names_exist() {
+    let mut code = String::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let table = include_str!("../../SECURITY.md").lines().filter(|line| line.starts_with("| "));
+    let names: Vec<_> = table.filter_map(|line| line.split(" | ").nth(1)).flat_map(|cell| cell.split('`')).collect();
+    let names: Vec<_> = names.into_iter().filter(|name| name.matches('_').count() >= 3).collect();
+    assert!(names.len() > 40, "{}", names.len());
+    let absent: Vec<_> = names.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(absent.is_empty(), "no test is called {absent:?}");
 }

@@ -42,7 +42,9 @@ fn files(root: &Path) -> Vec<(String, String)> {
             match is_folder {
                 true if ["target", ".git", "state", "certs"].contains(&name.to_str().unwrap()) => {}
                 true => folders.push(path),
-                false => found.extend(fs::read_to_string(root.join(&path)).map(|text| (path.display().to_string(), text))),
+                false => {
+                    found.extend(fs::read_to_string(root.join(&path)).map(|text| (path.display().to_string(), text)))
+                }
             }
         }
     }
@@ -72,7 +74,8 @@ fn every_file_keeps_the_house_rules() {
         let module = path.split(['/', '.']).next().unwrap();
         for other in imports(text).filter(|other| *other != module && !["lib", "main"].contains(&module)) {
             let (mine, theirs) = (layer(module), layer(other));
-            let beside = mine == theirs && (mine == 0 || mine == LAYERS.len() - 1 || SIDEWAYS.contains(&(module, other)));
+            let beside =
+                mine == theirs && (mine == 0 || mine == LAYERS.len() - 1 || SIDEWAYS.contains(&(module, other)));
             if theirs >= mine && !beside {
                 broken.push(format!("{path} imports crate::{other}, which does not stand above it"));
             }

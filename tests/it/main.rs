@@ -1,5 +1,7 @@
 //! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is an answer")]
+
 mod apps;
 mod binary;
 mod config_mistakes;

@@ -107,6 +107,9 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Users, Problems> {
     // Also what is mistyped next to a password, such as `pasword`, must not be shown.
     let source = Source::confidential(path, text.to_owned());
     let file = TomlFile::parse(&source);
+    if file.is_broken() {
+        return Err(file.into_problems());
+    }
     let mut users = Users::new();
     {
         let root = file.root();
@@ -268,7 +271,7 @@ mod tests {
             format!("[[user]]\nname = \"alice\"\npassword = \"\"\"\n{HASH}\n"),
         ] {
             let said = parse(Path::new("u.toml"), &text).unwrap_err().to_string();
-            assert!(said.contains("u.toml:") && !said.contains("argon2id"), "{said}");
+            assert!(said.contains("u.toml:") && !said.contains("c29tZXNhbHQ"), "{said}");
         }
     }
 }
