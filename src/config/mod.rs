@@ -64,6 +64,9 @@ impl Config {
     pub fn parse(path: &Path, text: String) -> (Result<Self, Problems>, BTreeSet<String>) {
         let source = Source::new(path, text);
         let file = TomlFile::parse(&source);
+        if file.is_broken() {
+            return (Err(file.into_problems()), BTreeSet::new());
+        }
         let config = Self::read(path, &file.root());
         let known = file.known_keys();
         let problems = file.into_problems();
@@ -90,9 +93,9 @@ impl Config {
         }
     }
 
-    /// The folder of the configuration file.
+    /// The folder of the configuration file; empty for the one we are in.
     pub fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// Every host that is named exactly or by a wildcard, for a self-signed certificate.
