@@ -480,7 +480,10 @@ async fn a_body_nobody_read_is_never_taken_for_a_request() {
                 let answer = raw.answer().await.unwrap();
                 assert_eq!(answer.status, status, "{path}");
                 raw.say(&framed).await;
-                assert!(raw.answer().await.is_none(), "{path} {framing} {}", body.len());
+                raw.say("GET /public/next HTTP/1.1\r\nHost: wiki.test\r\n\r\n").await;
+                if let Some(next) = raw.answer().await {
+                    assert!(next.text().starts_with("GET /public/next "), "{path} {next:?}");
+                }
 
                 // All in one piece, and another request behind it.
                 let mut raw = Raw::open(&world).await;
