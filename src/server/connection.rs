@@ -2,11 +2,10 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -19,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::listener::Stopping;
 use super::settings::LimitSettings;
-use super::wire::{Wire, WireState};
+use super::wire::{Answered, Wire, WireState};
 use crate::crypto;
 use crate::gate::{Gate, answer};
 use crate::upstream::Connections;
@@ -83,16 +82,7 @@ async fn serve_http1(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         .max_headers(door.limits.header_count)
         .half_close(false)
         .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let mut stop = pin!(told_to_stop(stopping, &state, door.limits.idle_timeout));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.as_mut() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    note_end(ended);
+    drive(pin!(connection), http1::Connection::graceful_shutdown, stopping, &state, &door.limits).await;
 }
 
 async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Peer>, stopping: Stopping) {
@@ -109,16 +99,7 @@ async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         .initial_stream_window_size(STREAM_RECEIVE_BYTES)
         .initial_connection_window_size(CONNECTION_RECEIVE_BYTES)
         .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let mut stop = pin!(told_to_stop(stopping, &state, door.limits.idle_timeout));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.as_mut() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    note_end(ended);
+    drive(pin!(connection), http2::Connection::graceful_shutdown, stopping, &state, &door.limits).await;
 }
 
 async fn respond(
@@ -126,30 +107,48 @@ async fn respond(
     peer: Arc<Peer>,
     state: Arc<WireState>,
     request: Request<Incoming>,
-) -> Result<http::Response<crate::web::body::Body>, Infallible> {
-    let exchange = state.begin();
+) -> Result<Response<Answered>, Infallible> {
+    let mut exchange = state.begin();
     let flaw = state.flaw_of(exchange.number());
-    Ok(answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await)
+    let response = answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await;
+    exchange.answer();
+    Ok(response.map(|body| Answered { body, exchange }))
 }
 
-/// Returns when the server stops, or when nothing has been asked on the connection for `idle`.
-async fn told_to_stop(mut stopping: Stopping, state: &WireState, idle: Duration) {
-    let asleep = async {
-        loop {
-            let before = state.exchanges();
-            tokio::time::sleep(idle).await;
-            if state.is_idle() && state.exchanges() == before {
-                return;
-            }
+/// Serves until the connection ends, is asked to end, or has earned to be cut.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    say_goodbye: impl FnOnce(Pin<&mut C>),
+    mut stopping: Stopping,
+    state: &WireState,
+    limits: &LimitSettings,
+) {
+    let mut cut = pin!(async {
+        tokio::select! {
+            () = state.unread(limits.write_timeout) => "its answers are not read",
+            () = state.abused() => "too many requests were given up",
         }
-    };
+    });
     tokio::select! {
+        ended = connection.as_mut() => return note_end(ended),
+        reason = cut.as_mut() => return note_cut(reason),
         _ = stopping.wait_for(Option::is_some) => {}
-        () = asleep => {}
+        () = state.asleep(limits.idle_timeout) => {}
+    }
+    say_goodbye(connection.as_mut());
+    // HTTP/2 waits for the client to agree, which may never happen (RFC 9113 §6.8).
+    tokio::select! {
+        ended = connection => note_end(ended),
+        reason = cut => note_cut(reason),
+        () = state.dead(limits.handshake_timeout) => note_cut("it did not take leave"),
     }
 }
 
-fn note_end(ended: Result<(), hyper::Error>) {
+fn note_cut(reason: &'static str) {
+    tracing::debug!(reason, "a connection was cut");
+}
+
+fn note_end(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended");
     }

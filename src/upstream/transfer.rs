@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub(super) struct UploadState(Arc<Progress>);
 struct Progress {
     outcome: AtomicU8,
     frames: AtomicU64,
+    waits: AtomicBool,
 }
 
 const UNDER_WAY: u8 = 0;
@@ -45,6 +46,11 @@ impl UploadState {
     /// How many pieces have been handed on.
     pub(super) fn frames(&self) -> u64 {
         self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is the client that is waited for, which has a limit of its own.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.0.waits.load(Ordering::Relaxed)
     }
 
     fn is(&self, outcome: u8) -> bool {
@@ -71,7 +77,7 @@ impl Upload {
     pub(super) fn new(incoming: Incoming, most: Option<u64>, patience: Duration) -> (Self, UploadState) {
         let empty = incoming.is_end_stream();
         let outcome = AtomicU8::new(if empty { DONE } else { UNDER_WAY });
-        let state = UploadState(Arc::new(Progress { outcome, frames: AtomicU64::new(0) }));
+        let state = UploadState(Arc::new(Progress { outcome, frames: AtomicU64::new(0), waits: AtomicBool::new(false) }));
         let incoming = (!empty).then_some(incoming);
         (Self { incoming, left: most, patience, timer: None, state: state.clone() }, state)
     }
@@ -118,11 +124,13 @@ impl Body for Upload {
             return Poll::Ready(None);
         };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+            self.state.0.waits.store(true, Ordering::Relaxed);
             ready!(self.poll_stalled(cx));
             self.state.set(STALLED);
             return Poll::Ready(Some(Err("the client stopped sending".into())));
         };
         self.timer = None;
+        self.state.0.waits.store(false, Ordering::Relaxed);
         let data = frame.transpose()?.and_then(|frame| frame.into_data().ok());
         let Some(data) = data else {
             self.state.set(DONE);

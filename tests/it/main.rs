@@ -3,7 +3,10 @@
 mod apps;
 mod errors;
 mod hostile_requests;
+mod http2;
+mod limits;
 mod mirror;
 mod raw;
+mod rules;
 mod signing_in;
 mod world;
