@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,10 @@ use crate::web::body::{Body, BodyError};
 
 /// So many more requests given up than answered are no impatient person's doing (CVE-2023-44487).
 const MOST_GIVEN_UP: u64 = 100;
+
+/// How long, and for how many bytes, a client that is still sending is listened to after its last answer.
+const LINGER: Duration = Duration::from_secs(1);
+const MOST_DISCARDED: usize = 1024 * 1024;
 
 /// Fewer bytes than this in the time of a limit are acknowledgements and the like, no answer.
 const SMALL_TALK: u64 = 16 * 1024;
@@ -188,6 +192,8 @@ pub(super) struct Wire<S> {
     state: Arc<WireState>,
     head: Deadline,
     write: Deadline,
+    lingering: Deadline,
+    to_discard: usize,
 }
 
 impl<S> Wire<S> {
@@ -198,6 +204,8 @@ impl<S> Wire<S> {
             state,
             head: Deadline::new(limits.header_timeout),
             write: Deadline::new(limits.write_timeout),
+            lingering: Deadline::new(LINGER),
+            to_discard: MOST_DISCARDED,
         }
     }
 
@@ -242,7 +250,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// A client that is still sending when we close may lose the answer that tells it why: the system discards what
+    /// has arrived there when more arrives here (RFC 9112 §9.6). So we listen a little longer, to nobody's use.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let still_sending = self.heads.as_ref().is_some_and(HeadReader::within_body) || self.state.flaw.get().is_some();
+        if !still_sending {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [0; 8 * 1024];
+        while self.to_discard > 0 {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return self.lingering.poll(cx, "").map(|_: io::Result<()>| Ok(())),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.to_discard = self.to_discard.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
@@ -272,7 +303,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let closed = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.write.guard(cx, closed)
+        ready!(this.write.guard(cx, closed))?;
+        this.linger(cx)
     }
 }
 

@@ -77,7 +77,8 @@ impl Upload {
     pub(super) fn new(incoming: Incoming, most: Option<u64>, patience: Duration) -> (Self, UploadState) {
         let empty = incoming.is_end_stream();
         let outcome = AtomicU8::new(if empty { DONE } else { UNDER_WAY });
-        let state = UploadState(Arc::new(Progress { outcome, frames: AtomicU64::new(0), waits: AtomicBool::new(false) }));
+        let state =
+            UploadState(Arc::new(Progress { outcome, frames: AtomicU64::new(0), waits: AtomicBool::new(false) }));
         let incoming = (!empty).then_some(incoming);
         (Self { incoming, left: most, patience, timer: None, state: state.clone() }, state)
     }

@@ -33,8 +33,7 @@ async fn deserted() -> String {
 
 /// Both forms of an error: a page for people, JSON for programs; with an id, without anything about the inside.
 async fn check_error(world: &World, status: u16, path: &str, inside: &[&str]) {
-    for (more, kind) in
-        [("Sec-Fetch-Mode: navigate\r\n", "text/html; charset=utf-8"), ("", "application/problem+json")]
+    for (more, kind) in [("Sec-Fetch-Mode: navigate\r\n", "text/html; charset=utf-8"), ("", "application/problem+json")]
     {
         let answer = ask(world, &get(path, more)).await;
         let text = answer.text();

@@ -432,7 +432,8 @@ async fn requests_in_a_row_are_answered_in_order_and_a_bad_one_is_the_last() {
     let (world, mirror) = open_world().await;
     let mut raw = Raw::open(&world).await;
     let good = |number: u32| format!("GET /{number} HTTP/1.1\r\nHost: wiki.test\r\n\r\n");
-    let bad = "POST /bad HTTP/1.1\r\nHost: wiki.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let bad =
+        "POST /bad HTTP/1.1\r\nHost: wiki.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     raw.say(format!("{}{}{bad}{}", good(1), good(2), good(3))).await;
     for number in 1..=2 {
         let answer = raw.answer().await.unwrap();
@@ -452,10 +453,28 @@ async fn requests_in_a_row_are_answered_in_order_and_a_bad_one_is_the_last() {
     }
 }
 
+/// Closing at once would have the system take the answer back from a client that is still sending.
+#[tokio::test]
+async fn who_is_refused_while_sending_is_listened_to_a_little_longer() {
+    let (world, _mirror) = open_world().await;
+    for head in ["POST /../x HTTP/1.1\r\nHost: wiki.test", "POST / HTTP/1.1\r\nHost: wiki.test\r\nContent-Length: 9"] {
+        let mut raw = Raw::open(&world).await;
+        raw.say(format!("{head}\r\nContent-Length: 600000\r\n\r\n")).await;
+        let answer = raw.answer().await.unwrap();
+        assert_eq!(answer.status, 400);
+        let piece = vec![b'x'; 60_000];
+        for _ in 0..10 {
+            tokio::io::AsyncWriteExt::write_all(&mut raw.stream, &piece).await.expect("still listening");
+        }
+        assert!(raw.is_over().await);
+    }
+}
+
 #[tokio::test]
 async fn a_body_nobody_read_is_never_taken_for_a_request() {
     let mirror = Mirror::start().await;
-    let rules = "[[app.rule]]\npath = \"/public\"\nallow = \"anyone\"\n[[app.rule]]\npath = \"/closed\"\nallow = \"nobody\"";
+    let rules =
+        "[[app.rule]]\npath = \"/public\"\nallow = \"anyone\"\n[[app.rule]]\npath = \"/closed\"\nallow = \"nobody\"";
     let world = World::plan().app(&mirror.url(), rules).start().await;
     let smuggled = "GET /public/smuggled HTTP/1.1\r\nHost: wiki.test\r\n\r\n";
     let padded = format!("{}{smuggled}", "x".repeat(200_000));

@@ -19,8 +19,7 @@ async fn open_world() -> (World, Mirror) {
     (world, mirror)
 }
 
-const GET: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "https"), (":authority", "wiki.test"), (":path", "/")];
+const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "https"), (":authority", "wiki.test"), (":path", "/")];
 
 /// What becomes of a request with these fields, on a connection of its own; `None`: it was reset.
 async fn fate(world: &World, fields: &[(&str, &str)]) -> Option<u16> {

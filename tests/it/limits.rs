@@ -8,9 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::mirror::Mirror;
-use crate::raw::{
-    END_HEADERS, END_STREAM, Frames, HEADERS, OPEN, Raw, Stage, bell, block, http2, shake_hands, soon,
-};
+use crate::raw::{END_HEADERS, END_STREAM, Frames, HEADERS, OPEN, Raw, Stage, bell, block, http2, shake_hands, soon};
 use crate::world::{HOST, World, write_private};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: wiki.test\r\n\r\n";
@@ -59,7 +57,10 @@ async fn a_head_that_trickles_is_cut_when_its_time_is_over() {
         let end = async {
             let _ = reading.read_to_end(&mut seen).await;
         };
-        soon("the end of a slow head", async { tokio::select! { () = drip => {}, () = end => {} } }).await;
+        soon("the end of a slow head", async {
+            tokio::select! { () = drip => {}, () = end => {} }
+        })
+        .await;
     }
     assert!(mirror.heads().len() <= 1);
 }

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::mirror::Mirror;
 use crate::raw::{Raw, fields};
-use crate::world::{Browser, World, asks_to_sign_in};
+use crate::world::{Browser, PASSWORD, World, asks_to_sign_in, csrf_token};
 
 async fn world(rules: &str) -> (World, Mirror) {
     let mirror = Mirror::start().await;
@@ -148,7 +148,8 @@ async fn the_stricter_apps_rules_hold_however_the_path_is_spelled() {
         let cookie = format!("Cookie: __Host-vestibule={bob}\r\n");
         assert!([403, 400].contains(&ask(&world, target, &cookie).await), "somebody else at {target}");
     }
-    for target in ["/x/../admin", "/x/%2e%2e/admin", "/x;y/..;z/admin", "/x/..%2fadmin", "/x/%252e%252e/admin", "/./admin"]
+    for target in
+        ["/x/../admin", "/x/%2e%2e/admin", "/x;y/..;z/admin", "/x/..%2fadmin", "/x/%252e%252e/admin", "/./admin"]
     {
         assert_eq!(ask(&world, target, "").await, 400, "{target}");
     }
@@ -244,7 +245,12 @@ async fn each_app_has_its_own_patience_and_signing_in_again_is_possible() {
     let world = World::plan()
         .user("ann", &[])
         .app_at("wiki", "wiki.test", &mirror.url(), "")
-        .app_at("bank", "wiki.test", &mirror.url(), "path = \"/bank\"\nidle_timeout = \"5m\"\nabsolute_timeout = \"1h\"")
+        .app_at(
+            "bank",
+            "wiki.test",
+            &mirror.url(),
+            "path = \"/bank\"\nidle_timeout = \"5m\"\nabsolute_timeout = \"1h\"",
+        )
         .start()
         .await;
     let browser = world.browser();
@@ -261,12 +267,19 @@ async fn each_app_has_its_own_patience_and_signing_in_again_is_possible() {
     let back = browser.visit("/.vestibule/login?return_to=%2F").await;
     assert_eq!(back.status(), StatusCode::SEE_OTHER, "for the wiki one is signed in");
 
-    let answer = browser.submit("/bank/x", "ann", crate::world::PASSWORD).await;
-    assert_eq!(answer.headers()["location"], "/bank/x");
+    let page = page.text().await.unwrap();
+    let sign_in = async |page: &str| {
+        let token = csrf_token(page);
+        let fields =
+            [("username", "ann"), ("password", PASSWORD), ("csrf_token", token.as_str()), ("return_to", "/bank/x")];
+        browser.post("/.vestibule/login", &fields).await
+    };
+    assert_eq!(sign_in(&page).await.headers()["location"], "/bank/x");
     assert_eq!(browser.visit("/bank/x").await.status(), StatusCode::OK);
     for spelled in ["//bank", "/%62ank", "/bank;x"] {
         world.pass_time(6);
         assert!(asks_to_sign_in(&browser.visit(spelled).await).is_some(), "{spelled}");
-        browser.submit("/bank", "ann", crate::world::PASSWORD).await;
+        let page = browser.visit("/.vestibule/login?return_to=%2Fbank").await.text().await.unwrap();
+        sign_in(&page).await;
     }
 }

@@ -45,7 +45,9 @@ pub(super) fn show(
     }
     let form = Shown { return_to, notice: ended.map_or("", notice), ..Shown::default() };
     let mut response = form.page(gate, arrival, &gate.portal.guard.browser(headers), StatusCode::OK)?;
-    if ended.is_some() {
+    // Over for one impatient app, the session may still be good for the others on this host.
+    let over = |visitor| matches!(visitor, Visitor::Ended(_));
+    if ended.is_some() && over(gate.resume(headers, &arrival.host, &gate.limits, Touch::Background, now)) {
         response.headers_mut().append(SET_COOKIE, gate.cookie.clear());
     }
     Ok(response)
