@@ -1,13 +1,11 @@
 //! One connection from a browser: TLS handshake, HTTP, the gate; with a deadline for everything that could stand still.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -20,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::listener::Stopping;
 use super::settings::LimitSettings;
-use super::wire::{Wire, WireState};
+use super::wire::{Answered, Wire, WireState};
 use crate::crypto;
 use crate::gate::{Gate, answer};
 use crate::upstream::Connections;
@@ -45,7 +43,7 @@ const CONNECTION_RECEIVE_BYTES: u32 = 1024 * 1024;
 const RESETS_BEFORE_ACCEPT: usize = 20;
 const RESETS_OF_OURS: usize = 64;
 
-pub(super) async fn meet(door: Arc<Door>, stream: TcpStream, address: SocketAddr, stopping: Stopping) {
+pub(super) async fn serve(door: Arc<Door>, stream: TcpStream, address: SocketAddr, stopping: Stopping) {
     let _ = stream.set_nodelay(true);
     let Some(stream) = shake_hands(&door, stream).await else {
         return;
@@ -86,7 +84,7 @@ async fn serve_http1(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         .half_close(false)
         .serve_connection(io, service)
         .with_upgrades();
-    serve(pin!(connection), |connection| connection.graceful_shutdown(), &state, stopping, &door.limits).await;
+    drive(pin!(connection), |connection| connection.graceful_shutdown(), stopping, &state, &door.limits).await;
     if let Some(tunnel) = state.take_tunnel() {
         tunnel.run().await;
     }
@@ -106,30 +104,7 @@ async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         .initial_stream_window_size(STREAM_RECEIVE_BYTES)
         .initial_connection_window_size(CONNECTION_RECEIVE_BYTES)
         .serve_connection(io, service);
-    serve(pin!(connection), |connection| connection.graceful_shutdown(), &state, stopping, &door.limits).await;
-}
-
-/// Drives a connection to its end, and towards it when the server stops or nothing is asked any more.
-async fn serve<C: Future<Output = Result<(), hyper::Error>>>(
-    mut connection: Pin<&mut C>,
-    take_leave: impl FnOnce(Pin<&mut C>),
-    state: &WireState,
-    stopping: Stopping,
-    limits: &LimitSettings,
-) {
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told_to_stop(stopping, state, limits.idle_timeout) => {
-            take_leave(connection.as_mut());
-            tokio::select! {
-                ended = connection => ended,
-                () = nothing_moves(state) => Ok(()),
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended");
-    }
+    drive(pin!(connection), http2::Connection::graceful_shutdown, stopping, &state, &door.limits).await;
 }
 
 async fn respond(
@@ -137,42 +112,53 @@ async fn respond(
     peer: Arc<Peer>,
     state: Arc<WireState>,
     request: Request<Incoming>,
-) -> Result<http::Response<crate::web::body::Body>, Infallible> {
-    let exchange = state.begin();
+) -> Result<Response<Answered>, Infallible> {
+    let mut exchange = state.begin();
     let flaw = state.flaw_of(exchange.number());
-    let mut response =
-        answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, Inbound::of(request)).await;
+    let request = Inbound::of(request);
+    let mut response = answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await;
+    exchange.answer();
     if let Some(tunnel) = response.body_mut().take_tunnel() {
         state.begin_tunnel(tunnel);
     }
-    Ok(response.map(|body| body.keeping(exchange)))
+    Ok(response.map(|body| Answered { body, exchange }))
 }
 
-/// Returns when the server stops, or when nothing has been asked on the connection for `idle`.
-async fn told_to_stop(mut stopping: Stopping, state: &WireState, idle: Duration) {
-    let asleep = async {
-        loop {
-            let before = state.exchanges();
-            tokio::time::sleep(idle).await;
-            if state.is_idle() && state.exchanges() == before {
-                return;
-            }
+/// Serves until the connection ends, is asked to end, or has earned to be cut.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    say_goodbye: impl FnOnce(Pin<&mut C>),
+    mut stopping: Stopping,
+    state: &WireState,
+    limits: &LimitSettings,
+) {
+    let mut cut = pin!(async {
+        tokio::select! {
+            () = state.unread(limits.write_timeout) => "its answers are not read",
+            () = state.abused() => "too many requests were given up",
         }
-    };
+    });
     tokio::select! {
+        ended = connection.as_mut() => return note_end(ended),
+        reason = cut.as_mut() => return note_cut(reason),
         _ = stopping.wait_for(Option::is_some) => {}
-        () = asleep => {}
+        () = state.asleep(limits.idle_timeout) => {}
+    }
+    say_goodbye(connection.as_mut());
+    // HTTP/2 waits for the client to agree, which may never happen (RFC 9113 §6.8).
+    tokio::select! {
+        ended = connection => note_end(ended),
+        reason = cut => note_cut(reason),
+        () = state.dead(limits.handshake_timeout) => note_cut("it did not take leave"),
     }
 }
 
-/// A browser that does not take its leave when it is asked to is left standing, once its answers are through.
-async fn nothing_moves(state: &WireState) {
-    const LEAVE: Duration = Duration::from_secs(3);
-    loop {
-        let before = (state.exchanges(), state.writes());
-        tokio::time::sleep(LEAVE).await;
-        if state.is_idle() && (state.exchanges(), state.writes()) == before {
-            return;
-        }
+fn note_cut(reason: &'static str) {
+    tracing::debug!(reason, "a connection was cut");
+}
+
+fn note_end(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
     }
 }

@@ -60,6 +60,11 @@ impl HeadReader {
         self.phase == Phase::Head
     }
 
+    /// Whether the body of a request has begun and is not complete.
+    pub(super) fn within_body(&self) -> bool {
+        matches!(self.phase, Phase::Body { .. } | Phase::ChunkSize | Phase::Trailer)
+    }
+
     /// Looks at more bytes.
     ///
     /// # Errors

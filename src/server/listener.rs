@@ -136,14 +136,19 @@ impl Accept {
         S: Future<Output = ()> + Send + 'static,
     {
         loop {
-            // Beyond `max_connections`, the others wait in the kernel's queue.
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 _ = self.stopping.wait_for(Option::is_some) => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    // Beyond `max_connections` one waits here, the others in the kernel's queue. A listener that took
+                    // its place before anybody came would keep it from those that come to the other listeners.
+                    let place = tokio::select! {
+                        place = Arc::clone(&self.places).acquire_owned() => place,
+                        _ = self.stopping.wait_for(Option::is_some) => return,
+                    };
+                    let Ok(place) = place else { return };
                     let served = serve(Arc::clone(&door), stream, peer, self.stopping.clone());
                     let busy = self.busy.clone();
                     tokio::spawn(async move {

@@ -142,7 +142,7 @@ impl Worker {
             let door = Arc::clone(&door);
             tokio::spawn(async move {
                 if is_tls {
-                    accept.run(door, connection::meet).await;
+                    accept.run(door, connection::serve).await;
                 } else {
                     accept.run(door, plain::serve).await;
                 }

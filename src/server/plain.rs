@@ -58,7 +58,7 @@ fn answer(door: &Door, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if door.gate.apps.at(&host).is_none() {
         return say(StatusCode::MISDIRECTED_REQUEST, "There is no such site here.\n");
     }
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
     let port = match door.https_port {
         443 => String::new(),
         port => format!(":{port}"),

@@ -5,52 +5,67 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 use super::head::HeadReader;
 use super::settings::LimitSettings;
 use crate::web::arrival::Malformed;
-use crate::web::body::Tunnel;
+use crate::web::body::{Body, BodyError, Tunnel};
+
+/// So many more requests given up than answered are no impatient person's doing (CVE-2023-44487).
+const MOST_GIVEN_UP: u64 = 100;
+
+/// How long, and for how many bytes, a client that is still sending is listened to after its last answer.
+const LINGER: Duration = Duration::from_secs(1);
+const MOST_DISCARDED: usize = 1024 * 1024;
+
+/// Fewer bytes than this in the time of a limit are acknowledgements and the like, no answer.
+const SMALL_TALK: u64 = 16 * 1024;
 
 /// What the wire and the requests of one connection tell each other.
 #[derive(Default)]
 pub(super) struct WireState {
     begun: AtomicU64,
+    answered: AtomicU64,
+    given_up: AtomicU64,
+    too_many_given_up: Notify,
     under_way: AtomicUsize,
-    writes: AtomicU64,
+    /// Answers of which the client has been handed a piece and has not made room for the next.
+    unread: AtomicUsize,
+    /// Pieces of answers handed to the client.
+    pieces: AtomicU64,
+    /// Bytes that the client's side took.
+    written: AtomicU64,
     flaw: OnceLock<(u64, Malformed)>,
     tunnel: Mutex<Option<Tunnel>>,
     tunnelling: AtomicBool,
 }
 
-/// One request under way.
+/// One request under way, until its answer has been handed on to its end or its client has gone.
 pub(super) struct Exchange {
     state: Arc<WireState>,
     number: u64,
+    answered: bool,
+    unread: bool,
 }
 
 impl WireState {
     /// Counts a request.
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        Exchange { number: self.begun.fetch_add(1, Ordering::Relaxed) + 1, state: Arc::clone(self) }
-    }
-
-    pub(super) fn exchanges(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        Exchange { state: Arc::clone(self), number, answered: false, unread: false }
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0
-    }
-
-    /// How often bytes have gone out.
-    pub(super) fn writes(&self) -> u64 {
-        self.writes.load(Ordering::Relaxed)
     }
 
     /// From now on the bytes are no requests.
@@ -69,17 +84,116 @@ impl WireState {
         // Whatever follows a flawed head is not to be trusted either.
         self.flaw.get().filter(|(flawed, _)| number >= *flawed).map(|(_, flaw)| *flaw)
     }
+
+    /// Returns when for as long as `patience` nothing was under way or begun.
+    pub(super) async fn asleep(&self, patience: Duration) {
+        loop {
+            let before = self.begun.load(Ordering::Relaxed);
+            sleep(patience).await;
+            if self.is_idle() && self.begun.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+
+    /// As [`asleep`](Self::asleep), and the client has taken what was left to write, or has given up taking it.
+    pub(super) async fn dead(&self, patience: Duration) {
+        loop {
+            let before = self.written.load(Ordering::Relaxed);
+            self.asleep(patience).await;
+            if self.written.load(Ordering::Relaxed) - before < SMALL_TALK {
+                return;
+            }
+        }
+    }
+
+    /// Returns when for as long as `patience` the client made no room for more of its answers, of which there is more.
+    /// Over HTTP/2 a client does so without the wire ever being full.
+    pub(super) async fn unread(&self, patience: Duration) {
+        loop {
+            let (pieces, written) = (self.pieces.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed));
+            let was_unread = self.unread.load(Ordering::Relaxed) > 0;
+            sleep(patience).await;
+            let is_unread = was_unread && self.unread.load(Ordering::Relaxed) > 0;
+            let stood_still = self.pieces.load(Ordering::Relaxed) == pieces;
+            if is_unread && stood_still && self.written.load(Ordering::Relaxed) - written < SMALL_TALK {
+                return;
+            }
+        }
+    }
+
+    /// Returns when the client has asked for much and waited for little.
+    pub(super) async fn abused(&self) {
+        self.too_many_given_up.notified().await;
+    }
 }
 
 impl Exchange {
     pub(super) fn number(&self) -> u64 {
         self.number
     }
+
+    /// The head of the answer is there.
+    pub(super) fn answer(&mut self) {
+        self.answered = true;
+        self.state.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The client has been handed a piece of its answer.
+    fn hand(&mut self) {
+        self.unread = true;
+        self.state.unread.fetch_add(1, Ordering::Relaxed);
+        self.state.pieces.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The client has made room for another.
+    fn make_room(&mut self) {
+        if std::mem::take(&mut self.unread) {
+            self.state.unread.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.make_room();
         self.state.under_way.fetch_sub(1, Ordering::Relaxed);
+        if self.answered {
+            return;
+        }
+        let given_up = self.state.given_up.fetch_add(1, Ordering::Relaxed) + 1;
+        if given_up > MOST_GIVEN_UP + self.state.answered.load(Ordering::Relaxed) {
+            self.state.too_many_given_up.notify_one();
+        }
+    }
+}
+
+/// The body of an answer, and the exchange that ends with it.
+pub(super) struct Answered {
+    pub(super) body: Body,
+    pub(super) exchange: Exchange,
+}
+
+impl http_body::Body for Answered {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        this.exchange.make_room();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            this.exchange.hand();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -90,6 +204,8 @@ pub(super) struct Wire<S> {
     state: Arc<WireState>,
     head: Deadline,
     write: Deadline,
+    lingering: Deadline,
+    to_discard: usize,
 }
 
 impl<S> Wire<S> {
@@ -100,6 +216,8 @@ impl<S> Wire<S> {
             state,
             head: Deadline::new(limits.header_timeout),
             write: Deadline::new(limits.write_timeout),
+            lingering: Deadline::new(LINGER),
+            to_discard: MOST_DISCARDED,
         }
     }
 
@@ -119,10 +237,12 @@ impl<S> Wire<S> {
         }
     }
 
-    fn note(&self, written: &Poll<io::Result<usize>>) {
-        if written.is_ready() {
-            self.state.writes.fetch_add(1, Ordering::Relaxed);
+    /// Counts what has been written; a write that waits too long fails.
+    fn note_written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.state.written.fetch_add(*bytes as u64, Ordering::Relaxed);
         }
+        self.write.guard(cx, written)
     }
 
     fn within_head(&self) -> bool {
@@ -145,12 +265,34 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// A client that is still sending when we close may lose the answer that tells it why: the system discards what
+    /// has arrived there when more arrives here (RFC 9112 §9.6). So we listen a little longer, to nobody's use.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let still_sending = self.heads.as_ref().is_some_and(HeadReader::within_body) || self.state.flaw.get().is_some();
+        if !still_sending {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [0; 8 * 1024];
+        while self.to_discard > 0 {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return self.lingering.poll(cx, "").map(|_: io::Result<()>| Ok(())),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.to_discard = self.to_discard.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.note(&written);
-        this.write.guard(cx, written)
+        this.note_written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -160,8 +302,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.note(&written);
-        this.write.guard(cx, written)
+        this.note_written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -177,7 +318,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let closed = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.write.guard(cx, closed)
+        ready!(this.write.guard(cx, closed))?;
+        this.linger(cx)
     }
 }
 

@@ -191,13 +191,13 @@ async fn send(
     }
 }
 
-/// Waits for an answer for as long as the body moves, and `patience` from then on.
+/// Waits for an answer for as long as the body moves or the client is to send more of it, and `patience` from then on.
 async fn in_time<T>(answer: impl Future<Output = T>, patience: Duration, upload: &UploadState) -> Result<T, Elapsed> {
     let mut answer = pin!(answer);
     loop {
         let before = upload.frames();
         match timeout(patience, answer.as_mut()).await {
-            Err(_) if upload.frames() != before => {}
+            Err(_) if upload.frames() != before || upload.waits_for_client() => {}
             done => return done,
         }
     }

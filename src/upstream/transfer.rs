@@ -2,10 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use crate::web::inbound::Inbound;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -13,7 +14,6 @@ use tokio::time::{Sleep, sleep};
 
 use super::pool::Lease;
 use crate::web::body::BodyError;
-use crate::web::inbound::Inbound;
 
 /// What became of a client's body, and how far it has come.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub(super) struct UploadState(Arc<Progress>);
 struct Progress {
     outcome: AtomicU8,
     frames: AtomicU64,
+    waits: AtomicBool,
 }
 
 const UNDER_WAY: u8 = 0;
@@ -46,6 +47,11 @@ impl UploadState {
     /// How many pieces have been handed on.
     pub(super) fn frames(&self) -> u64 {
         self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is the client that is waited for, which has a limit of its own.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.0.waits.load(Ordering::Relaxed)
     }
 
     fn is(&self, outcome: u8) -> bool {
@@ -72,7 +78,8 @@ impl Upload {
     pub(super) fn new(incoming: Inbound, most: Option<u64>, patience: Duration) -> (Self, UploadState) {
         let empty = incoming.is_end_stream();
         let outcome = AtomicU8::new(if empty { DONE } else { UNDER_WAY });
-        let state = UploadState(Arc::new(Progress { outcome, frames: AtomicU64::new(0) }));
+        let state =
+            UploadState(Arc::new(Progress { outcome, frames: AtomicU64::new(0), waits: AtomicBool::new(false) }));
         let incoming = (!empty).then_some(incoming);
         (Self { incoming, left: most, patience, timer: None, state: state.clone() }, state)
     }
@@ -119,11 +126,13 @@ impl Body for Upload {
             return Poll::Ready(None);
         };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+            self.state.0.waits.store(true, Ordering::Relaxed);
             ready!(self.poll_stalled(cx));
             self.state.set(STALLED);
             return Poll::Ready(Some(Err("the client stopped sending".into())));
         };
         self.timer = None;
+        self.state.0.waits.store(false, Ordering::Relaxed);
         let data = frame.transpose()?.and_then(|frame| frame.into_data().ok());
         let Some(data) = data else {
             self.state.set(DONE);

@@ -29,8 +29,6 @@ impl Tunnel {
 pub struct Body {
     kind: Kind,
     tunnel: Option<Tunnel>,
-    /// Dropped with the body, to tell somebody that it is done.
-    _until_done: Option<Box<dyn Send>>,
 }
 
 enum Kind {
@@ -56,12 +54,6 @@ impl Body {
         Self::of(if body.is_end_stream() { Kind::Empty } else { Kind::Stream(Box::pin(body)) })
     }
 
-    /// Keeps a value until the body has been sent, or is not wanted any more.
-    #[must_use]
-    pub fn keeping(self, value: impl Send + 'static) -> Self {
-        Self { _until_done: Some(Box::new(value)), ..self }
-    }
-
     /// Nothing, and a tunnel in its place.
     pub fn tunnel(tunnel: Tunnel) -> Self {
         Self { tunnel: Some(tunnel), ..Self::empty() }
@@ -73,7 +65,7 @@ impl Body {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, tunnel: None, _until_done: None }
+        Self { kind, tunnel: None }
     }
 }
 

@@ -453,6 +453,29 @@ async fn requests_in_a_row_are_answered_in_order_and_a_bad_one_is_the_last() {
     }
 }
 
+/// Closing at once would have the system take the answer back from a client that is still sending.
+#[tokio::test]
+async fn who_is_refused_while_sending_is_listened_to_a_little_longer() {
+    let (world, _mirror) = open_world().await;
+    for head in ["POST /../x HTTP/1.1\r\nHost: wiki.test", "POST / HTTP/1.1\r\nHost: wiki.test\r\nContent-Length: 9"] {
+        let mut raw = Raw::open(&world).await;
+        raw.say(format!("{head}\r\nContent-Length: 600000\r\n\r\n")).await;
+        let answer = raw.answer().await.unwrap();
+        assert_eq!(answer.status, 400);
+        let piece = vec![b'x'; 60_000];
+        for _ in 0..10 {
+            tokio::io::AsyncWriteExt::write_all(&mut raw.stream, &piece).await.expect("still listening");
+        }
+        // Where it is clear what a request is and what not, the connection goes on.
+        if answer.says_close() {
+            assert!(raw.is_over().await);
+        } else {
+            raw.say("GET /next HTTP/1.1\r\nHost: wiki.test\r\n\r\n").await;
+            assert!(raw.answer().await.unwrap().text().starts_with("GET /next "));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_nobody_read_is_never_taken_for_a_request() {
     let mirror = Mirror::start().await;

@@ -273,3 +273,135 @@ impl ServerCertVerifier for AnyCertificate {
         rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// An HTTP/2 connection of a library that keeps the rules.
+pub(crate) async fn http2(world: &World) -> h2::client::SendRequest<bytes::Bytes> {
+    let stream = soon("a handshake", shake_hands(world.address(), HOST, "h2")).await;
+    let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender.ready().await.expect("HTTP/2")
+}
+
+/// An HTTP/2 connection on which any frames can be sent.
+pub(crate) struct Frames {
+    pub(crate) raw: Raw,
+}
+
+/// One frame that was received (RFC 9113 §4.1).
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Fields as literals without indexing, names and values as they are (RFC 7541 §6.2.2).
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        match text.len() {
+            short @ 0..127 => bytes.push(u8::try_from(short).expect("less than 127")),
+            mut rest => {
+                bytes.push(127);
+                rest -= 127;
+                while rest >= 128 {
+                    bytes.push(u8::try_from(rest % 128 + 128).expect("a byte"));
+                    rest /= 128;
+                }
+                bytes.push(u8::try_from(rest).expect("a byte"));
+            }
+        }
+        bytes.extend(text.as_bytes());
+    };
+    let mut bytes = Vec::new();
+    for (name, value) in fields {
+        bytes.push(0);
+        text(&mut bytes, name);
+        text(&mut bytes, value);
+    }
+    bytes
+}
+
+impl Frames {
+    /// After the preface, with these settings of ours.
+    pub(crate) async fn open(world: &World, settings: &[u8]) -> Self {
+        let stream = soon("a handshake", shake_hands(world.address(), HOST, "h2")).await;
+        let mut raw = Raw::new(stream);
+        raw.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        raw.say(frame(SETTINGS, 0, 0, settings)).await;
+        Self { raw }
+    }
+
+    pub(crate) async fn say(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.raw.say(frame(kind, flags, stream, payload)).await;
+    }
+
+    /// The next frame; none at the end of the connection.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        soon("a frame", async {
+            let head = self.raw.take(9).await?;
+            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
+            Some(Frame { kind: head[3], stream, payload: self.raw.take(length).await? })
+        })
+        .await
+    }
+
+    /// What became of a stream: the status of its answer, or none if it, or the connection, was ended instead.
+    pub(crate) async fn fate(&mut self, stream: u32) -> Option<u16> {
+        while let Some(frame) = self.next().await {
+            match frame.kind {
+                HEADERS if frame.stream == stream => return Some(status(&frame.payload)),
+                RST_STREAM if frame.stream == stream => return None,
+                GOAWAY if frame.payload[4..8] != [0; 4] => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// The status at the start of a connection's first answer (RFC 7541 §5.2, appendices A and B).
+fn status(block: &[u8]) -> u16 {
+    // The encoder may announce the size of its table first.
+    let block = &block[block.iter().position(|byte| byte & 0xe0 != 0x20).expect("a field")..];
+    match block {
+        [0x88, ..] => 200,
+        [0x89, ..] => 204,
+        [0x8b, ..] => 304,
+        [0x8c, ..] => 400,
+        [0x8d, ..] => 404,
+        [0x8e, ..] => 500,
+        [0x48 | 0x08, length, rest @ ..] if length & 0x80 != 0 => {
+            let bits: String = rest[..usize::from(length & 0x7f)].iter().map(|byte| format!("{byte:08b}")).collect();
+            let mut bits = bits.as_str();
+            let mut status = 0;
+            for _ in 0..3 {
+                let (size, zero) = if bits < "00011" { (5, 0) } else { (6, 0b011_001 - 3) };
+                status = status * 10 + u16::from_str_radix(&bits[..size], 2).expect("bits") - zero;
+                bits = &bits[size..];
+            }
+            status
+        }
+        [0x48 | 0x08, 3, rest @ ..] => std::str::from_utf8(&rest[..3]).expect("digits").parse().expect("a number"),
+        other => panic!("no status at the start of {other:02x?}"),
+    }
+}

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     apps: String,
     more: String,
     http: bool,
+    https_port: Option<u16>,
+    trusted: String,
 }
 
 /// A running gate.
@@ -77,12 +79,30 @@ impl Plan {
         self
     }
 
+    /// Believes what this network says of its clients.
+    pub(crate) fn trusting(mut self, network: &str) -> Self {
+        self.trusted = network.to_owned();
+        self
+    }
+
+    /// Browsers come in by another port than we listen on.
+    pub(crate) fn https_port(mut self, port: u16) -> Self {
+        self.https_port = Some(port);
+        self
+    }
+
     pub(crate) async fn start(self) -> World {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let users = if self.users.is_empty() { user_toml("ann", &["staff"]) } else { self.users };
         write_private(&folder.path().join("users.toml"), &users);
         let http = if self.http { "http = [\"127.0.0.1:0\"]" } else { "" };
-        let listen = format!("[listen]\nhttps = [\"127.0.0.1:0\"]\n{http}\nthreads = 2\n");
+        let mut listen = format!("[listen]\nhttps = [\"127.0.0.1:0\"]\n{http}\nthreads = 2\n");
+        if !self.trusted.is_empty() {
+            listen += &format!("trusted_proxies = [{:?}]\n", self.trusted);
+        }
+        if let Some(port) = self.https_port {
+            listen += &format!("https_port = {port}\n");
+        }
         let text = format!("{listen}\n{}\n{}", self.more, self.apps);
         let (config, _) = Config::parse(&folder.path().join("vestibule.toml"), text);
         let checked = config.and_then(assembly::check).unwrap_or_else(|problems| panic!("{problems}"));

@@ -51,9 +51,9 @@ pub(super) fn show(
     }
     let form = Shown { return_to, notice: ended.map_or("", notice), ..Shown::default() };
     let mut response = form.page(gate, arrival, &gate.portal.guard.browser(headers), StatusCode::OK)?;
-    // A session that is over for this app alone may go on for others.
-    let over = !matches!(gate.resume(headers, &arrival.host, &gate.limits, Touch::Background, now), Visitor::Live(_));
-    if ended.is_some() && over {
+    // Over for one impatient app, the session may still be good for the others on this host.
+    let over = |visitor| matches!(visitor, Visitor::Ended(_));
+    if ended.is_some() && over(gate.resume(headers, &arrival.host, &gate.limits, Touch::Background, now)) {
         response.headers_mut().append(SET_COOKIE, gate.cookie.clear());
     }
     Ok(response)
