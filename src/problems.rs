@@ -10,12 +10,19 @@ use std::sync::Arc;
 pub struct Source {
     path: PathBuf,
     text: String,
+    confidential: bool,
 }
 
 impl Source {
     /// A file that was read.
     pub fn new(path: impl Into<PathBuf>, text: String) -> Arc<Self> {
-        Arc::new(Self { path: path.into(), text })
+        Arc::new(Self { path: path.into(), text, confidential: false })
+    }
+
+    /// A file with secrets in it: problems say where they are, but show nothing of what stands there. A mistake can be
+    /// on any line, and what is mistaken for something else can be a secret.
+    pub fn confidential(path: impl Into<PathBuf>, text: String) -> Arc<Self> {
+        Arc::new(Self { path: path.into(), text, confidential: true })
     }
 
     /// Where the file lies.
@@ -70,6 +77,17 @@ struct Excerpt<'a> {
     marked: usize,
 }
 
+impl Excerpt<'_> {
+    /// The line, and a mark below the place.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.line.to_string();
+        writeln!(f, "  {number} | {}", self.text)?;
+        let before = self.text.chars().take(self.column - 1);
+        let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        writeln!(f, "  {} | {indent}{}", " ".repeat(number.len()), "^".repeat(self.marked))
+    }
+}
+
 /// One mistake: what, where, and what to do instead.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -107,11 +125,9 @@ impl fmt::Display for Problem {
         if let Some(place) = &self.place {
             let at = place.excerpt();
             writeln!(f, "{}:{}:{}: {}", place.source.path.display(), at.line, at.column, self.message)?;
-            let number = at.line.to_string();
-            writeln!(f, "  {number} | {}", at.text)?;
-            let indent: String =
-                at.text.chars().take(at.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            writeln!(f, "  {} | {indent}{}", " ".repeat(number.len()), "^".repeat(at.marked))?;
+            if !place.source.confidential {
+                at.show(f)?;
+            }
         } else {
             writeln!(f, "{}", self.message)?;
         }
@@ -186,6 +202,13 @@ mod tests {
         let problem = Problem::at(&Place::new(&source, start..start + 3), "no x here").hint("use y");
         let expected = "v.toml:2:6: no x here\n  2 | bé = \"x\"\n    |      ^^^\n  hint: use y\n";
         assert_eq!(problem.to_string(), expected);
+    }
+
+    #[test]
+    fn nothing_of_a_confidential_file_is_shown() {
+        let source = Source::confidential("users.toml", "a = 1\npassword = \"$2b$hash\n".into());
+        let problem = Problem::at(&Place::new(&source, 17..18), "the string has no end").hint("add a quote");
+        assert_eq!(problem.to_string(), "users.toml:2:12: the string has no end\n  hint: add a quote\n");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Each organ reads its own section with this; no organ sees the whole file. A key that was asked for is a known key;
 //! what is left when the section is dropped is a mistake.
 
+mod secrets;
+mod units;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
@@ -13,8 +16,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use self::units::show_duration;
+use self::units::{parse_duration, parse_size, show_size};
 use crate::problems::{Place, Problem, Problems, Source};
-use crate::secret::Secret;
 
 /// A TOML file that is being read.
 pub struct TomlFile<'s> {
@@ -22,6 +26,7 @@ pub struct TomlFile<'s> {
     root: Spanned<DeTable<'s>>,
     problems: RefCell<Problems>,
     known: RefCell<BTreeSet<String>>,
+    broken: bool,
 }
 
 /// A value and where it stands.
@@ -42,8 +47,8 @@ impl<'s> TomlFile<'s> {
             let place = Place::new(source, error.span().unwrap_or_default());
             problems.add(Problem::at(&place, error.message().trim().to_owned()));
         }
-        let known = RefCell::new(BTreeSet::new());
-        Self { source: Arc::clone(source), root, problems: RefCell::new(problems), known }
+        let (broken, known) = (!problems.is_empty(), RefCell::new(BTreeSet::new()));
+        Self { source: Arc::clone(source), root, problems: RefCell::new(problems), known, broken }
     }
 
     /// The top of the file.
@@ -51,12 +56,14 @@ impl<'s> TomlFile<'s> {
         self.section(self.root.get_ref(), self.root.span(), String::new())
     }
 
-    /// The folder that relative paths start from.
+    /// The folder that relative paths start from; empty for the one we are in, so that paths are shown as they are written.
     pub fn folder(&self) -> &Path {
-        match self.source.path().parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        }
+        self.source.path().parent().unwrap_or(Path::new(""))
+    }
+
+    /// Whether the text is no TOML. What such a file seems to lack may only be where it could not be read.
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Everything that was wrong.
@@ -103,8 +110,8 @@ impl<'a> Section<'a> {
     }
 
     /// Whether the key is written.
-    pub fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
+    pub fn has(&self, key: &'static str) -> bool {
+        self.value(key).is_some()
     }
 
     /// The folder that relative paths start from.
@@ -128,10 +135,14 @@ impl<'a> Section<'a> {
 
     /// A string.
     pub fn string(&self, key: &'static str) -> Option<Found<String>> {
+        self.text(key, "a string")
+    }
+
+    fn text(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(self.found(value, text.to_string())),
-            other => self.wrong_type(value, key, "a string", other),
+            other => self.wrong_type(value, key, wanted, other),
         }
     }
 
@@ -159,7 +170,7 @@ impl<'a> Section<'a> {
 
     /// A duration such as `"30m"`, within `range`.
     pub fn duration(&self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let found = self.string(key)?;
+        let found = self.text(key, "a duration such as \"30m\"")?;
         let Some(duration) = parse_duration(&found.value) else {
             let message = format!("`{key}` = {:?} is not a duration", found.value);
             self.problem(Problem::at(&found.place, message).hint("write a number and ms, s, m, h or d, as in \"30m\""));
@@ -176,7 +187,7 @@ impl<'a> Section<'a> {
 
     /// A size in bytes such as `"1MiB"`, within `range`.
     pub fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        let found = self.string(key)?;
+        let found = self.text(key, "a size such as \"1MiB\"")?;
         let Some(size) = parse_size(&found.value) else {
             let message = format!("`{key}` = {:?} is not a size", found.value);
             self.problem(
@@ -186,7 +197,7 @@ impl<'a> Section<'a> {
         };
         if !range.contains(&size) {
             let message = format!("`{key}` = {:?} is out of range", found.value);
-            let hint = format!("use {} to {} bytes", range.start(), range.end());
+            let hint = format!("use {:?} to {:?}", show_size(*range.start()), show_size(*range.end()));
             self.problem(Problem::at(&found.place, message).hint(hint));
             return None;
         }
@@ -212,8 +223,14 @@ impl<'a> Section<'a> {
     /// A list of strings.
     pub fn strings(&self, key: &'static str) -> Option<Vec<Found<String>>> {
         let value = self.value(key)?;
-        let DeValue::Array(items) = value.get_ref() else {
-            return self.wrong_type(value, key, "a list of strings", value.get_ref());
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items,
+            DeValue::String(text) => {
+                let problem = Problem::at(&self.at(value), format!("`{key}` takes a list of strings, not a string"));
+                self.problem(problem.hint(format!("write {key} = [{text:?}]")));
+                return None;
+            }
+            other => return self.wrong_type(value, key, "a list of strings", other),
         };
         let mut strings = Vec::new();
         for item in items.iter() {
@@ -229,42 +246,12 @@ impl<'a> Section<'a> {
 
     /// A path; a relative one starts from the file's folder.
     pub fn path(&self, key: &'static str) -> Option<Found<PathBuf>> {
-        let found = self.string(key)?;
+        let found = self.text(key, "a path")?;
         if found.value.is_empty() {
             self.problem(Problem::at(&found.place, format!("`{key}` is an empty path")));
             return None;
         }
         Some(Found { value: self.folder().join(&found.value), place: found.place })
-    }
-
-    /// A secret: the string itself, `{ env = "NAME" }` or `{ file = "PATH" }` (one line break at its end is dropped).
-    pub fn secret(&self, key: &'static str) -> Option<Secret<String>> {
-        match self.word_or_table(key)? {
-            WordOrTable::Word(found) => Some(Secret::new(found.value)),
-            WordOrTable::Table(section) => section.secret_elsewhere(),
-        }
-    }
-
-    fn secret_elsewhere(&self) -> Option<Secret<String>> {
-        let (env, file) = (self.string("env"), self.path("file"));
-        match (env, file) {
-            (Some(name), None) => std::env::var(&name.value).map(Secret::new).map_err(|_| {
-                let message = format!("the environment variable {:?} is not set", name.value);
-                self.problem(Problem::at(&name.place, message));
-            }),
-            (None, Some(path)) => std::fs::read_to_string(&path.value)
-                .map(|text| Secret::new(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
-                .map_err(|error| {
-                    let message = format!("cannot read the secret in {}: {error}", path.value.display());
-                    self.problem(Problem::at(&path.place, message));
-                }),
-            _ => {
-                let hint = "write { env = \"NAME\" } or { file = \"PATH\" }";
-                self.problem(Problem::at(&self.place(), "a secret comes from one place").hint(hint));
-                Err(())
-            }
-        }
-        .ok()
     }
 
     /// A table below this one.
@@ -391,43 +378,6 @@ fn closest<'w>(wrong: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w 
         .map(|(_, word)| word)
 }
 
-/// `"1h30m"`: numbers with the units ms, s, m, h and d, added up.
-fn parse_duration(text: &str) -> Option<Duration> {
-    sum_of_units(text, &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)])
-        .map(Duration::from_millis)
-}
-
-/// `"64KiB"`: a number with one of the units B, KiB, MiB, GiB and TiB.
-fn parse_size(text: &str) -> Option<u64> {
-    sum_of_units(text, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)])
-}
-
-fn sum_of_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let mut rest = text.trim();
-    let mut total: Option<u64> = None;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        let after = &rest[digits..];
-        let length = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (_, factor) = units.iter().find(|(unit, _)| *unit == &after[..length])?;
-        total = Some(total.unwrap_or(0).checked_add(number.checked_mul(*factor)?)?);
-        rest = &after[length..];
-    }
-    total
-}
-
-/// The shortest way to write a duration in the configuration.
-pub fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    for (unit, factor) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if millis >= factor && millis.is_multiple_of(factor) {
-            return format!("{}{unit}", millis / factor);
-        }
-    }
-    format!("{millis}ms")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,42 +415,10 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_sizes_are_read_with_their_units() {
-        for (text, millis) in [("30m", 1_800_000), ("1h30m", 5_400_000), ("250ms", 250), ("0s", 0), ("7d", 604_800_000)]
-        {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "30", "m", "30 m", "-1s", "1.5h", "1w", "99999999999999999999s"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-        assert_eq!(parse_size("64KiB"), Some(65536));
-        assert_eq!(parse_size("1MB"), None);
-        assert_eq!(show_duration(Duration::from_secs(5400)), "90m");
-        assert_eq!(show_duration(Duration::from_millis(1500)), "1500ms");
-    }
-
-    #[test]
     fn a_word_close_to_a_known_one_is_offered() {
         let said = read("same_site = \"lux\"", |root| {
             assert_eq!(root.word("same_site", &[("lax", 1), ("strict", 2)]), None);
         });
         assert!(said.contains("did you mean \"lax\"?"), "{said}");
-    }
-
-    #[test]
-    fn secrets_come_from_the_file_the_environment_or_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("k"), "s3cret\n").unwrap();
-        let text = "a = \"x\"\nb = { file = \"k\" }\nc = { env = \"PATH\" }\nd = {}\ne = { env = \"NO_SUCH_NAME_1\" }";
-        let source = Source::new(folder.path().join("v.toml"), text.into());
-        let file = TomlFile::parse(&source);
-        {
-            let root = file.root();
-            assert_eq!(root.secret("a").unwrap().expose(), "x");
-            assert_eq!(root.secret("b").unwrap().expose(), "s3cret");
-            assert_eq!(root.secret("c").unwrap().expose(), &std::env::var("PATH").unwrap());
-            assert!(root.secret("d").is_none() && root.secret("e").is_none());
-        }
-        assert_eq!(file.into_problems().iter().count(), 2);
     }
 }

@@ -205,8 +205,6 @@ fn is_method(text: &str) -> bool {
 
 fn read_allow(section: &Section<'_>) -> Option<Allow> {
     if !section.has("allow") {
-        // Asking makes the key known, so that a misspelled one is told what was meant.
-        drop(section.word_or_table("allow"));
         section.missing("allow", ALLOW_EXAMPLE);
         return None;
     }

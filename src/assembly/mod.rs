@@ -4,7 +4,7 @@ mod state;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -57,6 +57,25 @@ pub struct Checked {
     config: Config,
     logins: Logins,
     upstream_tls: HashMap<Option<PathBuf>, Arc<rustls::ClientConfig>>,
+}
+
+/// Reads a configuration and the files that it names. Changes nothing and dials nobody.
+///
+/// # Errors
+/// All mistakes at once, in all of the files.
+pub fn load(path: &Path) -> Result<Checked, Problems> {
+    let (config, mut problems) = Config::load(path);
+    let Some(config) = config else {
+        return Err(problems);
+    };
+    match check(config) {
+        Ok(checked) if problems.is_empty() => Ok(checked),
+        Ok(_) => Err(problems),
+        Err(more) => {
+            problems.append(more);
+            Err(problems)
+        }
+    }
 }
 
 /// Reads the files that a configuration names. Changes nothing and dials nobody.

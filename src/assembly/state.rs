@@ -9,10 +9,10 @@ use crate::crypto::{self, TagKey};
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use {}: {source}; `state_dir` must be a folder that vestibule may write", path.display())]
+#[error("cannot use {}: {error}; `state_dir` must be a folder that vestibule may write", path.display())]
 pub struct StateError {
     path: PathBuf,
-    source: io::Error,
+    error: io::Error,
 }
 
 /// What a start made so far. Dropped before the end of the start, it takes everything away again.
@@ -57,7 +57,7 @@ pub(super) struct State<'a> {
 impl<'a> State<'a> {
     /// Makes the folder if it is missing, and makes sure that nobody else can look into it.
     pub(super) fn open(folder: &'a Path, undo: &mut Undo) -> Result<Self, StateError> {
-        let failed = |source| StateError { path: folder.to_owned(), source };
+        let failed = |error| StateError { path: folder.to_owned(), error };
         match DirBuilder::new().mode(0o700).create(folder) {
             Ok(()) => undo.made_folder(folder),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -82,7 +82,7 @@ impl<'a> State<'a> {
             }
             Err(error) => Err(error),
         };
-        read.map(TagKey::new).map_err(|source| StateError { path, source })
+        read.map(TagKey::new).map_err(|error| StateError { path, error })
     }
 }
 

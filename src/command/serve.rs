@@ -25,7 +25,7 @@ fn config_path(named: Option<&Path>) -> Result<PathBuf, Problems> {
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(named: Option<&Path>) -> Exit {
-    let checked = match config_path(named).and_then(|path| Config::load(&path)).and_then(assembly::check) {
+    let checked = match config_path(named).and_then(|path| assembly::load(&path)) {
         Ok(checked) => checked,
         Err(problems) => return refuse(&problems),
     };
@@ -94,7 +94,7 @@ fn refuse(reason: &impl std::fmt::Display) -> Exit {
 
 /// Says what `run` would serve, or everything that is wrong.
 pub(super) fn check(named: Option<&Path>) -> Exit {
-    match config_path(named).and_then(|path| Config::load(&path)).and_then(assembly::check) {
+    match config_path(named).and_then(|path| assembly::load(&path)) {
         Ok(checked) => {
             eprint!("{}", describe(checked.config()));
             Exit::Done

@@ -117,7 +117,7 @@ impl Failure {
             Self::Edit(EditError::Exists(_) | EditError::Unknown(_) | EditError::Twice(_) | EditError::Shape) => {
                 Exit::Wrong
             }
-            Self::Edit(EditError::Io { .. } | EditError::Locked { .. } | EditError::Broken { .. })
+            Self::Edit(EditError::Io { .. } | EditError::Locked { .. } | EditError::Broken(_))
             | Self::Password(_)
             | Self::Write(_) => Exit::Failed,
         }

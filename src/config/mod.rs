@@ -48,26 +48,37 @@ pub struct Config {
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 impl Config {
-    /// Reads and checks a file.
-    ///
-    /// # Errors
-    /// All mistakes at once.
-    pub fn load(path: &Path) -> Result<Self, Problems> {
-        let text = fs::read_to_string(path).map_err(|error| {
-            let problem = Problem::general(format!("cannot read the configuration {}: {error}", path.display()));
-            problem.hint("name the file with --config FILE; config.example.toml is one to start from")
-        })?;
-        Self::parse(path, text).0
+    /// Reads and checks a file. Besides all mistakes there is what could be made of it in spite of them, so that the
+    /// files it names can be looked at, too; nothing if it could not be read at all.
+    pub fn load(path: &Path) -> (Option<Self>, Problems) {
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                let (config, problems, _) = Self::understand(path, text);
+                (config, problems)
+            }
+            Err(error) => {
+                let problem = Problem::general(format!("cannot read the configuration {}: {error}", path.display()));
+                let hint = "name the file with --config FILE; config.example.toml is one to start from";
+                (None, problem.hint(hint).into())
+            }
+        }
     }
 
     /// Checks a text as if it stood at `path`; says also which keys it asked for.
     pub fn parse(path: &Path, text: String) -> (Result<Self, Problems>, BTreeSet<String>) {
+        let (config, problems, known) = Self::understand(path, text);
+        (config.filter(|_| problems.is_empty()).ok_or(problems), known)
+    }
+
+    fn understand(path: &Path, text: String) -> (Option<Self>, Problems, BTreeSet<String>) {
         let source = Source::new(path, text);
         let file = TomlFile::parse(&source);
+        if file.is_broken() {
+            return (None, file.into_problems(), BTreeSet::new());
+        }
         let config = Self::read(path, &file.root());
         let known = file.known_keys();
-        let problems = file.into_problems();
-        (if problems.is_empty() { Ok(config) } else { Err(problems) }, known)
+        (Some(config), file.into_problems(), known)
     }
 
     fn read(path: &Path, root: &Section<'_>) -> Self {
@@ -90,9 +101,9 @@ impl Config {
         }
     }
 
-    /// The folder of the configuration file.
+    /// The folder of the configuration file; empty for the one we are in.
     pub fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// Every host that is named exactly or by a wildcard, for a self-signed certificate.

@@ -11,7 +11,7 @@ use crate::access::{self, Decision};
 use crate::clock::Moment;
 use crate::session::Touch;
 use crate::upstream::{self, Connections};
-use crate::web::arrival::{Arrival, Peer, Wish, request_id};
+use crate::web::arrival::{Arrival, Malformed, Peer, Wish, request_id};
 use crate::web::body::Body;
 use crate::web::inbound::Inbound;
 
@@ -23,7 +23,7 @@ pub async fn answer(
     connections: &Connections,
     peer: &Peer,
     number: u64,
-    flaw: Option<&'static str>,
+    flaw: Option<Malformed>,
     request: Request<Inbound>,
 ) -> Response<Body> {
     let now = gate.clock.now();
@@ -33,7 +33,7 @@ pub async fn answer(
     let (method, version) = (parts.method.clone(), parts.version);
     let mut story = Story::default();
     let read = match flaw {
-        Some(flaw) => Err(Failure::Head(flaw)),
+        Some(flaw) => Err(flaw.into()),
         None => Arrival::read(&parts, &id, peer, &gate.trusted, &gate.arrival_limits).map_err(Failure::from),
     };
     let (arrival, served) = match read {
@@ -80,7 +80,7 @@ async fn serve(
     let app = site.app_at(arrival.path.primary()).ok_or(Failure::NotFound)?;
     story.app = Some(app.name.clone());
     if app.rules.rejects(&arrival.path) {
-        return Err(Failure::Head("an encoded slash, which this app does not take"));
+        return Err(Failure::EncodedSlash);
     }
 
     // Browsers send cookies along when another site's script opens a WebSocket, and no CORS rule stops it (RFC 6455 §10.2).

@@ -18,8 +18,8 @@ pub(super) enum Blame {
 pub(super) enum Failure {
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("the head of the request: {0}")]
-    Head(&'static str),
+    #[error("an encoded slash, which this app does not take")]
+    EncodedSlash,
     #[error("no app has this host")]
     UnknownHost,
     #[error("the host is not the one the TLS connection was made for")]
@@ -51,8 +51,10 @@ impl Failure {
             Self::Malformed(Malformed::Expectation) => StatusCode::EXPECTATION_FAILED,
             Self::Malformed(Malformed::TooLong) => StatusCode::URI_TOO_LONG,
             Self::Malformed(Malformed::Headers) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Malformed(Malformed::Target | Malformed::Host | Malformed::Path(_) | Malformed::Framing)
-            | Self::Head(_)
+            Self::Malformed(
+                Malformed::Target | Malformed::Host | Malformed::Path(_) | Malformed::Framing | Malformed::Head(_),
+            )
+            | Self::EncodedSlash
             | Self::BadForm => StatusCode::BAD_REQUEST,
             Self::UnknownHost | Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -73,7 +75,7 @@ impl Failure {
             Self::Upstream(_) => Blame::App,
             Self::Page(_) => Blame::Us,
             Self::Malformed(_)
-            | Self::Head(_)
+            | Self::EncodedSlash
             | Self::UnknownHost
             | Self::Misdirected
             | Self::NotFound
@@ -100,7 +102,7 @@ impl Failure {
         matches!(
             self,
             Self::Malformed(Malformed::Framing | Malformed::Host | Malformed::Target | Malformed::Expectation)
-                | Self::Head(_)
+                | Self::Malformed(Malformed::Headers | Malformed::Head(_))
         )
     }
 

@@ -4,6 +4,8 @@
 //! To find the next head it follows the framing of the bodies between (RFC 9112 §6). It passes every byte on; hyper
 //! remains the parser, and where the two would disagree, hyper has refused the message already.
 
+use crate::web::arrival::Malformed;
+
 /// Follows the requests of one connection, as their bytes come in.
 #[derive(Debug)]
 pub(super) struct HeadReader {
@@ -62,7 +64,7 @@ impl HeadReader {
     ///
     /// # Errors
     /// Says what is wrong with the head that began last. There is no use in looking further.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while !bytes.is_empty() {
             bytes = match self.phase {
                 Phase::Between if bytes[0] == b'\r' => {
@@ -103,7 +105,7 @@ impl HeadReader {
         &bytes[here..]
     }
 
-    fn read_line<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], &'static str> {
+    fn read_line<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
         let Some(end) = memchr::memchr(b'\n', bytes) else {
             self.line.extend_from_slice(bytes);
             self.check_size(0)?;
@@ -119,16 +121,16 @@ impl HeadReader {
         Ok(&bytes[end + 1..])
     }
 
-    fn check_size(&self, more: usize) -> Result<(), &'static str> {
+    fn check_size(&self, more: usize) -> Result<(), Malformed> {
         let most = if self.phase == Phase::Head { self.most } else { LONGEST_CHUNK_LINE };
         let before = if self.phase == Phase::Head { self.head.bytes } else { 0 };
-        if before + self.line.len() + more > most { Err("it is too large") } else { Ok(()) }
+        if before + self.line.len() + more > most { Err(Malformed::Headers) } else { Ok(()) }
     }
 
-    fn take_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+    fn take_line(&mut self, line: &[u8]) -> Result<(), Malformed> {
         self.check_size(line.len())?;
         let Some(line) = line.strip_suffix(b"\r") else {
-            return Err("a line ends without CR");
+            return Err(Malformed::Head("a line ends without CR"));
         };
         match self.phase {
             Phase::Head if line.is_empty() => self.phase = self.head.then()?,
@@ -142,14 +144,14 @@ impl HeadReader {
 }
 
 impl Head {
-    fn take(&mut self, line: &[u8]) -> Result<(), &'static str> {
+    fn take(&mut self, line: &[u8]) -> Result<(), Malformed> {
         self.bytes += line.len() + 2;
         self.lines += 1;
         if memchr::memchr(b'\r', line).is_some() {
-            return Err("a CR stands alone");
+            return Err(Malformed::Head("a CR stands alone"));
         }
         if self.lines == 1 {
-            return if line.contains(&b'#') { Err("its target has a fragment") } else { Ok(()) };
+            return if line.contains(&b'#') { Err(Malformed::Head("its target has a fragment")) } else { Ok(()) };
         }
         let Some(colon) = memchr::memchr(b':', line) else {
             return Ok(());
@@ -159,18 +161,18 @@ impl Head {
             let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
             let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
             if self.length.is_some() {
-                return Err("it has several Content-Length fields");
+                return Err(Malformed::Head("it has several Content-Length fields"));
             }
-            self.length = Some(length.ok_or("its Content-Length is not a number")?);
+            self.length = Some(length.ok_or(Malformed::Head("its Content-Length is not a number"))?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
         }
         Ok(())
     }
 
-    fn then(&self) -> Result<Phase, &'static str> {
+    fn then(&self) -> Result<Phase, Malformed> {
         match (self.chunked, self.length) {
-            (true, Some(_)) => Err("it has both Content-Length and Transfer-Encoding"),
+            (true, Some(_)) => Err(Malformed::Head("it has both Content-Length and Transfer-Encoding")),
             (true, None) => Ok(Phase::ChunkSize),
             (false, Some(left @ 1..)) => Ok(Phase::Body { left, chunked: false }),
             (false, Some(0) | None) => Ok(Phase::Between),
@@ -179,10 +181,10 @@ impl Head {
 }
 
 /// RFC 9112 §7.1.
-fn after_chunk_size(line: &[u8]) -> Result<Phase, &'static str> {
+fn after_chunk_size(line: &[u8]) -> Result<Phase, Malformed> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let text = std::str::from_utf8(&line[..digits]).unwrap_or_default();
-    let size = u64::from_str_radix(text, 16).map_err(|_| "a chunk has no size")?;
+    let size = u64::from_str_radix(text, 16).map_err(|_| Malformed::Head("a chunk has no size"))?;
     match size {
         0 => Ok(Phase::Trailer),
         size => Ok(Phase::Body { left: size.saturating_add(2), chunked: true }),
@@ -194,7 +196,7 @@ mod tests {
     use super::*;
 
     /// Feeds the text in pieces of every size; the outcome must not depend on it.
-    fn read(text: &str) -> Result<u64, (u64, &'static str)> {
+    fn read(text: &str) -> Result<u64, (u64, Malformed)> {
         let outcomes: Vec<_> = (1..=text.len())
             .map(|size| {
                 let mut reader = HeadReader::new(100);
@@ -244,13 +246,13 @@ mod tests {
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\n", 1, "without CR"),
         ] {
             let (number, flaw) = read(text).unwrap_err();
-            assert!(flaw.contains(part) && number == heads, "{text:?} {number} {flaw}");
+            assert!(flaw.to_string().contains(part) && number == heads, "{text:?} {number} {flaw}");
         }
     }
 
     #[test]
     fn a_head_has_a_largest_size() {
         let long = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100));
-        assert_eq!(read(&long), Err((1, "it is too large")));
+        assert_eq!(read(&long), Err((1, Malformed::Headers)));
     }
 }

@@ -20,12 +20,12 @@ const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {}", explain(source))]
+#[error("cannot listen on {address}: {}", explain(error))]
 pub struct BindError {
     /// The address as configured.
     pub address: SocketAddr,
     /// What the system said.
-    pub source: io::Error,
+    pub error: io::Error,
 }
 
 fn explain(error: &io::Error) -> String {
@@ -90,7 +90,7 @@ impl Sockets {
 }
 
 fn bind_for_all(address: SocketAddr, workers: usize) -> Result<Vec<StdListener>, BindError> {
-    let failed = |source| BindError { address, source };
+    let failed = |error| BindError { address, error };
     // `SO_REUSEPORT` would let a second process of the same user share the port unnoticed, so we ask without it first.
     drop(listen(address, false).map_err(failed)?);
     let first = listen(address, true).map_err(failed)?;

@@ -53,15 +53,20 @@ impl ListenSettings {
 
 fn read_addresses(section: &Section<'_>, key: &'static str) -> Option<Vec<SocketAddr>> {
     let found = section.strings(key)?;
-    let parsed = found.iter().filter_map(|text| {
-        let address = text.value.parse().ok();
-        if address.is_none() {
-            let problem = Problem::at(&text.place, format!("{:?} is not an address to listen on", text.value));
-            section.problem(problem.hint("write an IP address and a port, such as \"0.0.0.0:443\" or \"[::]:443\""));
-        }
-        address
-    });
-    Some(parsed.collect())
+    let parsed: Vec<_> = found
+        .iter()
+        .filter_map(|text| {
+            let address = text.value.parse().ok();
+            if address.is_none() {
+                let problem = Problem::at(&text.place, format!("{:?} is not an address to listen on", text.value));
+                section
+                    .problem(problem.hint("write an IP address and a port, such as \"0.0.0.0:443\" or \"[::]:443\""));
+            }
+            address
+        })
+        .collect();
+    // What is left of a list with mistakes in it is not what was meant.
+    (parsed.len() == found.len()).then_some(parsed)
 }
 
 fn read_networks(section: &Section<'_>) -> Vec<IpNet> {

@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::head::HeadReader;
 use super::settings::LimitSettings;
+use crate::web::arrival::Malformed;
 use crate::web::body::Tunnel;
 
 /// What the wire and the requests of one connection tell each other.
@@ -21,7 +22,7 @@ pub(super) struct WireState {
     begun: AtomicU64,
     under_way: AtomicUsize,
     writes: AtomicU64,
-    flaw: OnceLock<(u64, &'static str)>,
+    flaw: OnceLock<(u64, Malformed)>,
     tunnel: Mutex<Option<Tunnel>>,
     tunnelling: AtomicBool,
 }
@@ -64,7 +65,7 @@ impl WireState {
     }
 
     /// What was wrong with the raw head of this request.
-    pub(super) fn flaw_of(&self, number: u64) -> Option<&'static str> {
+    pub(super) fn flaw_of(&self, number: u64) -> Option<Malformed> {
         // Whatever follows a flawed head is not to be trusted either.
         self.flaw.get().filter(|(flawed, _)| number >= *flawed).map(|(_, flaw)| *flaw)
     }

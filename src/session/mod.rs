@@ -6,6 +6,7 @@
 mod cookie;
 mod index;
 mod near;
+#[expect(clippy::module_inception, reason = "a file is named after the one thing in it")]
 mod session;
 mod settings;
 mod token;

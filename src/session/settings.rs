@@ -41,7 +41,11 @@ impl SessionSettings {
         let Some(section) = section else {
             return default;
         };
-        section.word("store", &[("memory", ())]);
+        if let Some(store) = section.string("store").filter(|store| store.value != "memory") {
+            let problem =
+                Problem::at(&store.place, format!("`store` = {:?} is not available in this version", store.value));
+            section.problem(problem.hint("use \"memory\"; sessions then end with the process"));
+        }
         let limits = Limits {
             idle: section.duration("idle_timeout", SHORTEST..=365 * DAY).unwrap_or(default.limits.idle),
             absolute: section.duration("absolute_timeout", SHORTEST..=365 * DAY).unwrap_or(default.limits.absolute),

@@ -169,7 +169,7 @@ fn the_sweep_ends_what_is_due_in_small_steps() {
     assert!(!sessions.sweep(START.plus(30 * MINUTE - Duration::from_millis(1)), 1_000), "nothing is due");
     let due = START.plus(30 * MINUTE);
     assert!(sessions.sweep(due, 1_000));
-    assert_eq!(sessions.count(), 1_501);
+    assert!([1_501, 1_502].contains(&sessions.count()), "a thousand were looked at, bob's perhaps among them");
     while sessions.sweep(due, 1_000) {}
     assert_eq!(sessions.count(), 1, "bob was active");
     assert!(!sessions.sweep(START.plus(50 * MINUTE), 1_000));

@@ -89,7 +89,7 @@ fn read_pair(section: &Section<'_>) -> Option<Certificate> {
             let problem = Problem::at(&key_path.place, message);
             section.problem(match belongs_to_another {
                 true => problem.hint("it belongs to a later one; the site's own certificate must come first"),
-                false => problem,
+                false => problem.hint("give the key that this certificate was made for"),
             });
             None
         }

@@ -19,6 +19,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::listening::Listening;
 use super::pool::{Connections, Lease};
 use super::settings::{Address, UpstreamSettings};
 use super::transfer::{Upload, UploadState};
@@ -79,7 +80,8 @@ async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 async fn start<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> io::Result<SendRequest<Upload>> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(Listening::new(stream))).await.map_err(io::Error::other)?;
     // It ends when the sender is dropped or the server closes; each exchange reports its own trouble.
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

@@ -221,7 +221,15 @@ pub(super) fn clean_response(headers: &mut HeaderMap, reserved: &Reserved) {
     for name in nominated(headers) {
         headers.remove(name);
     }
-    for name in [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
+    // Chunks overrule a length (RFC 9112 §6.3); the length would cut the answer short, or promise too much.
+    if headers.remove(TRANSFER_ENCODING).is_some() {
+        headers.remove(CONTENT_LENGTH);
+    }
+    // Several that agree are one.
+    if let Some(length) = headers.get(CONTENT_LENGTH).cloned() {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+    for name in [CONNECTION, TE, TRAILER, UPGRADE] {
         headers.remove(name);
     }
     headers.remove("keep-alive");

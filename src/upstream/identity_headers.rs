@@ -109,17 +109,24 @@ impl IdentityHeaders {
     fn read_table(table: &Section<'_>) -> Self {
         let mut headers = Vec::new();
         for (key, value) in table.entries() {
-            let name = HeaderName::from_bytes(key.value.as_bytes()).ok().filter(|name| !is_taken(name.as_str()));
-            if name.is_none() {
-                let message = format!("{:?} cannot be an identity header", key.value);
-                table.problem(Problem::at(&key.place, message).hint("use a name of your own, such as \"X-User\""));
+            let name = HeaderName::from_bytes(key.value.as_bytes());
+            let wrong = match &name {
+                Ok(name) if is_taken(name.as_str()) => {
+                    Some("cannot be an identity header: it has a meaning of its own")
+                }
+                Ok(_) => None,
+                Err(_) => Some("is not a header name"),
+            };
+            if let Some(wrong) = wrong {
+                let problem = Problem::at(&key.place, format!("{:?} {wrong}", key.value));
+                table.problem(problem.hint("use a name such as \"X-User\""));
             }
             let template = Template::parse(&value.value);
             if let Err(wrong) = &template {
                 let known: Vec<_> = FIELDS.iter().map(|(name, _)| format!("{{{name}}}")).collect();
                 table.problem(Problem::at(&value.place, wrong.clone()).hint(format!("known are {}", known.join(" "))));
             }
-            if let (Some(name), Ok(template)) = (name, template) {
+            if let (Ok(name), Ok(template)) = (name, template) {
                 headers.push((name, template));
             }
         }

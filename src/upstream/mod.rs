@@ -4,6 +4,7 @@ mod client;
 mod demo;
 mod headers;
 mod identity_headers;
+mod listening;
 mod pool;
 mod settings;
 mod transfer;

@@ -21,8 +21,11 @@ pub struct Connections(Arc<Waiting>);
 #[derive(Debug)]
 struct Waiting {
     clock: Clock,
-    by_endpoint: Mutex<HashMap<u64, Vec<(SendRequest<Upload>, Moment)>>>,
+    by_endpoint: Mutex<HashMap<u64, Vec<Idle>>>,
 }
+
+/// A connection, and since when it waits.
+type Idle = (SendRequest<Upload>, Moment);
 
 impl Connections {
     /// None yet.

@@ -108,6 +108,9 @@ fn read_address(app: &Section<'_>, found: &Found<String>) -> Option<Address> {
         let problem = Problem::at(&found.place, format!("{text:?} is not an address of a server"));
         let hint = match text.split_once("//") {
             Some(("http" | "https", rest)) => format!("did you mean \"http://{}\"?", rest.trim_end_matches('/')),
+            None if parse_address(&format!("http://{text}"), app).is_some() => {
+                format!("did you mean \"http://{text}\"?")
+            }
             _ if text.starts_with("http") => {
                 "write \"http://host:port\" without a path: paths reach the app unchanged".into()
             }

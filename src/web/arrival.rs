@@ -96,6 +96,9 @@ pub enum Malformed {
     /// Too many or too large header fields.
     #[error("too many or too large header fields")]
     Headers,
+    /// Something about the raw head that the parsed request no longer shows.
+    #[error("the head of the request: {0}")]
+    Head(&'static str),
 }
 
 /// Header fields by which apps let a POST be something else. Rules are asked about those methods, too.

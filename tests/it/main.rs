@@ -1,11 +1,20 @@
 //! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is an answer")]
+
 mod apps;
+mod binary;
 mod chromium;
+mod config_mistakes;
 mod curl;
 mod driver;
+mod errors;
+mod example_config;
+mod hostile_requests;
+mod house_rules;
 mod mirror;
 mod process;
+mod raw;
 mod real_apps;
 mod sessions_end;
 mod signing_in;

@@ -62,6 +62,7 @@ async fn the_log_has_every_event_and_never_a_secret() {
     let mut process = Process::start(&mirror.url(), "");
     let browser = process.browser();
     assert_eq!(browser.submit("/", "ann", "a wrong secret password").await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(browser.submit("/", "typed-in-the-wrong-field", "x").await.status(), StatusCode::FORBIDDEN);
     let token = browser.sign_in("ann").await;
     let answer = browser
         .ask(Method::GET, "/page?key=query-secret")
@@ -80,7 +81,7 @@ async fn the_log_has_every_event_and_never_a_secret() {
     let lines: Vec<serde_json::Value> =
         said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect();
     let audit: Vec<_> = lines.iter().filter(|line| line["target"] == "audit").map(|line| &line["event"]).collect();
-    assert_eq!(audit, ["sign_in_refused", "sign_in", "session_end", "sign_out"]);
+    assert_eq!(audit, ["sign_in_refused", "sign_in_refused", "sign_in", "session_end", "sign_out"]);
     let ended = lines.iter().find(|line| line["event"] == "session_end").unwrap();
     assert_eq!((&ended["reason"], &ended["user"]), (&"signed out".into(), &"ann".into()));
     let access: Vec<_> = lines.iter().filter(|line| line["target"] == "access").collect();
@@ -103,6 +104,7 @@ async fn the_log_has_every_event_and_never_a_secret() {
         "app-cookie-value",
         "query-secret",
         "argon2id",
+        "typed-in-the-wrong-field",
     ] {
         assert!(!said.contains(secret), "{secret} is in the log");
     }

@@ -13,6 +13,7 @@ use crate::gate::apps::Site;
 use crate::gate::{Gate, Visitor};
 use crate::identity::Identity;
 use crate::login::{LoginDown, PasswordAttempt, SignIn};
+use crate::names::UserName;
 use crate::secret::Secret;
 use crate::session::{EndReason, Limits, SameSite, Touch};
 use crate::web::arrival::Arrival;
@@ -92,9 +93,12 @@ pub(super) async fn submit(
         address: arrival.client,
         known_device: guard.knows(&browser, username),
     };
+    // People type passwords into the wrong field: what is no user's name stays out of the log.
+    let named = UserName::parse(username).ok().filter(|name| gate.logins.users().current(name, now).is_some());
     let refused = |reason: &str| {
+        let user = named.as_ref().map(tracing::field::display);
         tracing::info!(
-            target: "audit", event = "sign_in_refused", user = username, client = %arrival.client, host = %arrival.host,
+            target: "audit", event = "sign_in_refused", user, client = %arrival.client, host = %arrival.host,
             request_id = arrival.request_id, reason,
         );
     };

@@ -7,10 +7,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TomlError, value};
 
 use super::file::Profile;
 use crate::names::UserName;
+use crate::problems::{Place, Problem, Source};
 
 const PRIVATE: u32 = 0o600;
 const HEADER: &str = "# Who may sign in. Change this file with an editor or with `vestibule users`.\n";
@@ -38,13 +39,8 @@ pub enum EditError {
         path: PathBuf,
     },
     /// The file is no TOML.
-    #[error("{} cannot be read as TOML", path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<toml_edit::TomlError>,
-    },
+    #[error("{0}")]
+    Broken(Problem),
     /// Users are written as an inline list.
     #[error("`user` is not a list of [[user]] tables; write it as one to change it from here")]
     Shape,
@@ -84,9 +80,7 @@ pub fn edit<T>(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => HEADER.to_owned(),
         Err(source) => return Err(EditError::Io { what: "read", path: target, source }),
     };
-    let document =
-        text.parse().map_err(|source| EditError::Broken { path: target.clone(), source: Box::new(source) })?;
-    let mut document = UsersDocument(document);
+    let mut document = UsersDocument(text.parse().map_err(|error| broken(&target, &text, &error))?);
     let done = change(&mut document)?;
     let mut text = document.0.to_string();
     // An empty file looks like one that an editor is about to fill; this one is meant.
@@ -95,6 +89,12 @@ pub fn edit<T>(
     }
     replace(&target, &text).map_err(|source| EditError::Io { what: "write", path: target, source })?;
     Ok(done)
+}
+
+/// The parser's own words show the line, and on it may be a password hash.
+fn broken(path: &Path, text: &str, error: &TomlError) -> EditError {
+    let source = Source::confidential(path, text.to_owned());
+    EditError::Broken(Problem::at(&Place::new(&source, error.span().unwrap_or_default()), error.message().trim()))
 }
 
 /// Locks the folder, which unlike the file is not replaced, and in which no lock file has to be left behind. The lock

@@ -104,8 +104,12 @@ impl Unreadable {
 
 /// Checks the text. No user at all is no mistake here.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Users, Problems> {
-    let source = Source::new(path, text.to_owned());
+    // Also what is mistyped next to a password, such as `pasword`, must not be shown.
+    let source = Source::confidential(path, text.to_owned());
     let file = TomlFile::parse(&source);
+    if file.is_broken() {
+        return Err(file.into_problems());
+    }
     let mut users = Users::new();
     {
         let root = file.root();
@@ -151,7 +155,6 @@ fn read_name(section: &Section<'_>, users: &Users) -> Option<UserName> {
     }
 }
 
-/// Mistakes show the place of the user and not that of the password: the line of a problem is printed.
 fn read_password(section: &Section<'_>, name: Option<&UserName>) -> Option<StoredHash> {
     const HINT: &str = "make one with `vestibule hash-password`, or set it with `vestibule users passwd NAME`";
     let who = name.map_or_else(|| "this user".into(), |name| format!("{:?}", name.as_str()));
@@ -255,5 +258,20 @@ mod tests {
             assert!(said.contains(wanted), "{wanted}\n---\n{said}");
         }
         assert!(!said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn no_mistake_shows_a_password_hash() {
+        for text in [
+            format!("[[user]]\nname = \"alice\"\npassword = \"{HASH}\n"),
+            format!("[[user]]\nname = \"alice\"\npassword = {HASH}\n"),
+            format!("[[user]]\nname = \"alice\"\npasswrod = \"{HASH}\"\n"),
+            format!("[[user]]\nname = \"alice\"\npassword = [\"{HASH}\"]\n"),
+            format!("[[user]]\nname = \"alice\"\npassword = \"{HASH}\" groups = []\n"),
+            format!("[[user]]\nname = \"alice\"\npassword = \"\"\"\n{HASH}\n"),
+        ] {
+            let said = parse(Path::new("u.toml"), &text).unwrap_err().to_string();
+            assert!(said.contains("u.toml:") && !said.contains("c29tZXNhbHQ"), "{said}");
+        }
     }
 }
