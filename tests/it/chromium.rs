@@ -348,13 +348,13 @@ async fn check_page(chromium: &Chromium, name: &str) {
     for (scheme, width, height) in [("light", 800, 560), ("dark", 800, 560), ("light", 320, 560)] {
         chromium.show_as(scheme, width, height).await;
         let lowest = chromium.run(CONTRAST).await;
-        assert!(lowest[0].as_f64().unwrap() >= 4.5, "{name} {scheme}: {lowest}");
+        assert!(lowest[0].as_f64().expect("a number") >= 4.5, "{name} {scheme}: {lowest}");
         let wide = "return document.documentElement.scrollWidth > innerWidth";
         assert_eq!(chromium.run(wide).await, false, "{name} at {width}");
         picture(chromium, &format!("{name}-{scheme}-{width}")).await;
     }
     assert_eq!(chromium.run("return document.documentElement.lang").await, "en");
-    assert_ne!(chromium.title().await.unwrap(), "");
+    assert_ne!(chromium.title().await.expect("a title"), "");
     let nameless = "return document.querySelectorAll('input:not([type=hidden])').length - document.querySelectorAll('label').length";
     assert_eq!(chromium.run(nameless).await, 0, "{name}");
     let focus = "const e = document.querySelector('input:not([type=hidden]), button, a'); \
@@ -366,7 +366,7 @@ async fn check_page(chromium: &Chromium, name: &str) {
 /// Keeps a picture, if somebody wants to look: set `VESTIBULE_PICTURES` to a folder.
 async fn picture(chromium: &Chromium, name: &str) {
     if let Some(folder) = std::env::var_os("VESTIBULE_PICTURES") {
-        let picture = chromium.screenshot().await.unwrap();
-        std::fs::write(Path::new(&folder).join(format!("{name}.png")), picture).unwrap();
+        let picture = chromium.screenshot().await.expect("a picture");
+        std::fs::write(Path::new(&folder).join(format!("{name}.png")), picture).expect("a folder that can be written");
     }
 }

@@ -33,14 +33,14 @@ async fn dav_as(
     body: &str,
     headers: &[(&'static str, &'static str)],
 ) -> (u16, String) {
-    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let kind = if method == Method::PUT { "text/calendar; charset=utf-8" } else { "application/xml" };
     let mut request = browser.ask(method, path).header("depth", "1").header("content-type", kind).body(body.to_owned());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let answer = request.send().await.expect("an answer");
-    (answer.status().as_u16(), answer.text().await.unwrap())
+    (answer.status().as_u16(), answer.text().await.expect("a text"))
 }
 
 #[tokio::test]
