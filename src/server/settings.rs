@@ -90,7 +90,7 @@ pub struct LimitSettings {
     pub max_connections: usize,
     /// TLS handshakes at once.
     pub max_handshakes: usize,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and as long a client may take to leave when it is asked to.
     pub handshake_timeout: Duration,
     /// How long the head of a request may take, from its first byte.
     pub header_timeout: Duration,

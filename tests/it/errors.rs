@@ -162,7 +162,7 @@ async fn a_kept_connection_that_the_app_closes_costs_no_visitor_an_answer() {
                     return;
                 }
                 let number = count.fetch_add(1, Ordering::Relaxed);
-                if turn > 0 && number % 3 == 0 {
+                if turn > 0 && number.is_multiple_of(3) {
                     return;
                 }
                 raw.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
