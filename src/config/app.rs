@@ -101,7 +101,7 @@ fn read_origins(section: &Section<'_>) -> Vec<String> {
     let found = section.strings("websocket_origins").unwrap_or_default();
     for text in &found {
         let host = text.value.strip_prefix("https://").or_else(|| text.value.strip_prefix("http://"));
-        if !host.is_some_and(|host| Host::parse_with_port(host).is_ok()) {
+        if host.is_none_or(|host| Host::parse_with_port(host).is_err()) {
             let problem = Problem::at(&text.place, format!("{:?} is not an origin", text.value));
             section.problem(problem.hint("write scheme, host and port if any, such as \"https://www.example.com\""));
         }

@@ -1,5 +1,4 @@
 //! The behaviour of the real gate, before real apps: one binary, so that it is linked once.
-#![allow(clippy::unwrap_used)] // to panic is how tests complain, in their helpers, too
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is an answer")]
 
