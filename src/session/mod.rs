@@ -37,6 +37,10 @@ pub struct Sessions {
     evictions: Arc<AtomicU64>,
 }
 
+/// moka does its book-keeping in whatever thread comes next. Done here and often, it is never much, and no request
+/// pays for a thousand sessions that fell due together.
+const SETTLE_EVERY: usize = 64;
+
 /// What a token turned out to be.
 #[derive(Debug)]
 pub enum Resumed {
@@ -155,13 +159,16 @@ impl Sessions {
     pub fn sweep(&self, now: Moment, most: usize) -> bool {
         let due = self.index.due(now, most);
         let more = due.len() == most;
-        for session in due {
-            match session.standing(&self.limits, now) {
-                Standing::Live => self.index.remind(&session, session.next_due(&self.limits)),
-                Standing::Over(reason) => {
-                    self.end(&session, reason);
+        for some in due.chunks(SETTLE_EVERY) {
+            for session in some {
+                match session.standing(&self.limits, now) {
+                    Standing::Live => self.index.remind(session, session.next_due(&self.limits)),
+                    Standing::Over(reason) => {
+                        self.end(session, reason);
+                    }
                 }
             }
+            self.near.settle();
         }
         more
     }

@@ -64,15 +64,15 @@ impl Near {
         self.gone.get(digest)
     }
 
-    #[cfg(test)]
+    /// Does the book-keeping that is pending.
     pub(super) fn settle(&self) {
         self.here.run_pending_tasks();
+        self.gone.run_pending_tasks();
     }
 
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (u64, u64) {
-        self.here.run_pending_tasks();
-        self.gone.run_pending_tasks();
+        self.settle();
         (self.here.entry_count(), self.gone.entry_count())
     }
 }

@@ -94,7 +94,9 @@ pub struct Session {
     /// must not let somebody in who was away that long and then touched another app.
     longest_pause: AtomicU64,
     ended: AtomicU8,
-    tokens: Mutex<Vec<TokenDigest>>,
+    token: TokenDigest,
+    /// Those for other hosts.
+    more_tokens: Mutex<Vec<TokenDigest>>,
 }
 
 impl Session {
@@ -106,7 +108,8 @@ impl Session {
             last_active: AtomicU64::new(now.unix_millis()),
             longest_pause: AtomicU64::new(0),
             ended: AtomicU8::new(0),
-            tokens: Mutex::new(vec![token]),
+            token,
+            more_tokens: Mutex::default(),
         }
     }
 
@@ -172,11 +175,12 @@ impl Session {
     }
 
     pub(super) fn add_token(&self, digest: TokenDigest) {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
+        self.more_tokens.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
     }
 
     pub(super) fn tokens(&self) -> Vec<TokenDigest> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let more = self.more_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(self.token).chain(more.iter().copied()).collect()
     }
 }
 
