@@ -56,8 +56,8 @@ fn measure(size: usize) {
 fn person(number: usize) -> Identity {
     Identity {
         user: UserName::parse(&format!("user{number}")).expect("a name"),
-        name: Some(format!("User Number {number}")),
-        email: Some(format!("user{number}@example.com")),
+        name: Some(format!("User Number {number}").into()),
+        email: Some(format!("user{number}@example.com").into()),
         groups: ["staff", "wiki", "everybody"].map(|group| Group::parse(group).expect("a group")).into(),
         method: AuthMethod::Password,
         authenticated_at: START,

@@ -166,7 +166,15 @@ fn run(command: &UsersCommand, console: &mut Console<'_>) -> Result<(), Failure>
                     unique.push(group.clone());
                 }
             }
-            add(who, &Profile { name: display_name.clone(), email: email.clone(), groups: unique }, console)
+            add(
+                who,
+                &Profile {
+                    name: display_name.as_deref().map(Into::into),
+                    email: email.as_deref().map(Into::into),
+                    groups: unique.into(),
+                },
+                console,
+            )
         }
         UsersCommand::Passwd(who) => passwd(who, console),
         UsersCommand::Disable(who) => set_disabled(who, true, console),
@@ -225,8 +233,8 @@ fn list(path: &Path, as_json: bool, console: &mut Console<'_>) -> Result<(), Fai
             .map(|(name, user)| {
                 json!({
                     "name": name.as_str(),
-                    "display_name": user.profile.name,
-                    "email": user.profile.email,
+                    "display_name": user.profile.name.as_deref(),
+                    "email": user.profile.email.as_deref(),
                     "groups": user.profile.groups.iter().map(Group::as_str).collect::<Vec<_>>(),
                     "disabled": user.disabled,
                     "password": user.password.kind(),

@@ -15,7 +15,7 @@ fn identity(user: &str) -> Identity {
         user: UserName::parse(user).unwrap(),
         name: None,
         email: None,
-        groups: Vec::new(),
+        groups: [].into(),
         method: AuthMethod::Password,
         authenticated_at: START,
     }

@@ -193,11 +193,10 @@ impl Template {
 
 impl Field {
     fn of(self, identity: &Identity) -> Option<Cow<'_, str>> {
-        let present = |text: &'_ Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
         Some(match self {
             Self::User => encode(identity.user.as_str(), true),
-            Self::Name => Cow::Owned(encode(&present(&identity.name)?, false).into_owned()),
-            Self::Email => Cow::Owned(encode(&present(&identity.email)?, false).into_owned()),
+            Self::Name => encode(present(identity.name.as_deref())?, false),
+            Self::Email => encode(present(identity.email.as_deref())?, false),
             Self::Groups if identity.groups.is_empty() => return None,
             Self::Groups => {
                 let groups: Vec<_> = identity.groups.iter().map(|group| encode(group.as_str(), true)).collect();
@@ -208,6 +207,10 @@ impl Field {
             Self::SessionId => return None,
         })
     }
+}
+
+fn present(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn encode(text: &str, in_list: bool) -> Cow<'_, str> {

@@ -54,8 +54,8 @@ fn describe(gate: &Gate, live: &LiveSession, now: Moment) -> serde_json::Value {
     let left = live.time_left(&gate.limits, now);
     json!({
         "user": identity.user.as_str(),
-        "name": identity.name,
-        "email": identity.email,
+        "name": identity.name.as_deref(),
+        "email": identity.email.as_deref(),
         "groups": identity.groups.iter().map(Group::as_str).collect::<Vec<_>>(),
         "session_id": live.id().to_string(),
         "created_at": live.opened().unix_seconds(),

@@ -153,7 +153,7 @@ impl UsersDocument {
         table.insert("password", value(password));
         for (key, text) in [("display_name", &profile.name), ("email", &profile.email)] {
             if let Some(text) = text {
-                table.insert(key, value(text));
+                table.insert(key, value(&**text));
             }
         }
         if !profile.groups.is_empty() {

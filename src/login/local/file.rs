@@ -18,11 +18,11 @@ const MAX_TEXT_CHARACTERS: usize = 256;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     /// The name to show.
-    pub name: Option<String>,
+    pub name: Option<Arc<str>>,
     /// The mail address.
-    pub email: Option<String>,
+    pub email: Option<Arc<str>>,
     /// The groups, in the order of the file.
-    pub groups: Vec<Group>,
+    pub groups: Arc<[Group]>,
 }
 
 /// One `[[user]]`.
@@ -126,9 +126,9 @@ fn read_user(section: &Section<'_>, users: &mut Users) {
     let name = read_name(section, users);
     let password = read_password(section, name.as_ref());
     let profile = Profile {
-        name: read_text(section, "display_name"),
-        email: read_text(section, "email"),
-        groups: read_groups(section),
+        name: read_text(section, "display_name").map(Arc::from),
+        email: read_text(section, "email").map(Arc::from),
+        groups: read_groups(section).into(),
     };
     let disabled = section.boolean("disabled").unwrap_or(false);
     if let (Some(name), Some(password)) = (name, password) {

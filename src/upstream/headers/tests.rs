@@ -19,7 +19,7 @@ fn pass(groups: &[&str], email: Option<&str>) -> Pass<LiveSession> {
     let who = Identity {
         user: UserName::parse("alice").unwrap(),
         name: Some("Alice Liddell".into()),
-        email: email.map(str::to_owned),
+        email: email.map(Into::into),
         groups: groups.iter().map(|group| Group::parse(group).unwrap()).collect(),
         method: AuthMethod::Password,
         authenticated_at: NOW,

@@ -69,7 +69,7 @@ fn a_new_user_stands_at_the_end() {
     let profile = Profile {
         name: Some("C \"quoted\" é".into()),
         email: Some("c@example.com".into()),
-        groups: vec![Group::parse("a").unwrap(), Group::parse("b").unwrap()],
+        groups: [Group::parse("a").unwrap(), Group::parse("b").unwrap()].into(),
     };
     let after = changed(FILE, |users| users.add(&name("carol"), "hash", &profile)).unwrap();
     let added = "\n[[user]]\nname = \"carol\"\npassword = \"hash\"\n\
