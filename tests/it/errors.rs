@@ -35,6 +35,8 @@ async fn deserted() -> String {
 async fn check_error(world: &World, status: u16, path: &str, inside: &[&str]) {
     for (more, kind) in [("Sec-Fetch-Mode: navigate\r\n", "text/html; charset=utf-8"), ("", "application/problem+json")]
     {
+        // A server that took no connection is left alone for a while.
+        world.pass_time(1);
         let answer = ask(world, &get(path, more)).await;
         let text = answer.text();
         assert_eq!(answer.status, status, "{path} {text}");
