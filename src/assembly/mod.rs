@@ -213,9 +213,9 @@ pub async fn start(checked: Checked, keep: Keep, clock: Clock) -> Result<Running
     };
     let certificates = certificates(config, &keep, &clock, &mut undo)?;
     let server_tls = tls::server_config(ByName::new(&certificates)?, config.tls.min_version)?;
-    let (limits, https_port) = (config.limits, config.listen.https_port);
+    let (limits, https_port, proxy_protocol) = (config.limits, config.listen.https_port, config.listen.proxy_protocol);
     let gate = Arc::new(assemble(checked, key, clock));
-    let server = Server::start(bound, Arc::clone(&gate), server_tls, limits, https_port)?;
+    let server = Server::start(bound, Arc::clone(&gate), server_tls, limits, https_port, proxy_protocol)?;
     undo.keep();
 
     let mut tasks = vec![tokio::spawn(sweep(Arc::clone(&gate)))];

@@ -17,6 +17,7 @@ mod identity_headers;
 mod limits;
 mod mirror;
 mod process;
+mod proxy_protocol;
 mod raw;
 mod real_apps;
 mod rules;
