@@ -385,3 +385,51 @@ async fn an_app_that_does_not_speak_http2_although_it_should_is_a_502() {
     let answer = ask(&world, "").await;
     assert!(matches!(answer.status, 502 | 504), "{answer:?}");
 }
+
+#[tokio::test]
+async fn over_tls_http2_is_agreed_upon_or_not_spoken() {
+    for (protocols, status) in [(&[&b"h2"[..], b"http/1.1"][..], 200), (&[b"http/1.1"], 502), (&[], 502)] {
+        let (certificate, acceptor) = crate::errors::tls_as("localhost", protocols);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(builder.serve_connection(TokioIo::new(stream), hyper::service::service_fn(echo)));
+            }
+        });
+        let more = format!("protocol = \"h2\"\nca = {:?}\n{OPEN}", certificate.path());
+        let world = World::plan().app(&format!("https://localhost:{port}"), &more).start().await;
+        let answer = ask(&world, "").await;
+        assert_eq!(answer.status, status, "{protocols:?} {answer:?}");
+        if status == 200 {
+            assert!(answer.text().starts_with("GET https://wiki.test/ {"), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_to_an_app_that_speaks_http2_is_the_plain_request_it_also_is() {
+    let echo = Echo::start().await;
+    let world = World::plan().app(&echo.url, &format!("protocol = \"h2\"\n{OPEN}")).start().await;
+    let handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let answer = ask(&world, handshake).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!answer.text().contains("\"upgrade\"") && !answer.text().contains("\"connection\""), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_http2_is_checked_in_it() {
+    let echo = Echo::start().await;
+    let more = format!("protocol = \"h2\"\n{OPEN}\n[app.health]\npath = \"/\"\ninterval = \"20ms\"");
+    let world = World::plan().app(&echo.url, &more).start().await;
+    soon("some checks", async {
+        while echo.connections.load(Ordering::Relaxed) < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(ask(&world, "").await.status, 200);
+}
