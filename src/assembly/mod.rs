@@ -21,7 +21,7 @@ use crate::problems::{Problem, Problems};
 use crate::server::{BindError, Bound, Server};
 use crate::session::Sessions;
 use crate::tls::{self, ByName, Certificate, Certificates, Roots, TlsError};
-use crate::upstream::{IdentityHeaders, Reserved, TransferLimits, Upstream};
+use crate::upstream::{self, IdentityHeaders, Reserved, TransferLimits, Upstream};
 use crate::web::trusted::TrustedProxies;
 pub use state::StateError;
 use state::{State, Undo};
@@ -138,7 +138,7 @@ fn read_authorities(config: &Config, problems: &mut Problems) -> HashMap<Option<
 fn assemble(checked: Checked, key: TagKey, clock: Clock) -> Gate {
     let Checked { config, logins, upstream_tls } = checked;
     let mut cookies = Portal::cookie_names();
-    cookies.push(config.session.cookie.name.clone());
+    cookies.extend([config.session.cookie.name.clone(), upstream::COOKIE.to_owned()]);
     let identities: Vec<&IdentityHeaders> = config.apps.iter().map(|app| &app.upstream.identity).collect();
     let reserved = Arc::new(Reserved::new(identities.into_iter(), cookies));
     let tls_for = |app: &AppSettings| upstream_tls.get(&app.upstream.ca.as_ref().map(|ca| ca.value.clone())).cloned();
@@ -213,12 +213,16 @@ pub async fn start(checked: Checked, keep: Keep, clock: Clock) -> Result<Running
     };
     let certificates = certificates(config, &keep, &clock, &mut undo)?;
     let server_tls = tls::server_config(ByName::new(&certificates)?, config.tls.min_version)?;
-    let (limits, https_port) = (config.limits, config.listen.https_port);
+    let (limits, https_port, proxy_protocol) = (config.limits, config.listen.https_port, config.listen.proxy_protocol);
     let gate = Arc::new(assemble(checked, key, clock));
-    let server = Server::start(bound, Arc::clone(&gate), server_tls, limits, https_port)?;
+    let server = Server::start(bound, Arc::clone(&gate), server_tls, limits, https_port, proxy_protocol)?;
     undo.keep();
 
     let mut tasks = vec![tokio::spawn(sweep(Arc::clone(&gate)))];
+    for app in gate.apps.all() {
+        let app = Arc::clone(app);
+        tasks.push(tokio::spawn(async move { upstream::watch(&app.upstream, app.name.as_str()).await }));
+    }
     let admin = admin.map(|(address, listener)| {
         tasks.push(tokio::spawn(listener.serve(Arc::clone(&gate))));
         address

@@ -1,5 +1,7 @@
 //! Why a request could not be served, and what its sender is told: one table.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use crate::upstream::UpstreamError;
@@ -65,6 +67,9 @@ impl Failure {
             Self::Upstream(
                 UpstreamError::Unreachable { .. } | UpstreamError::Broken { .. } | UpstreamError::BadUpgrade { .. },
             ) => StatusCode::BAD_GATEWAY,
+            Self::Upstream(UpstreamError::AllDown { .. } | UpstreamError::Busy { .. }) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Upstream(UpstreamError::TooSlow { .. }) => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -85,6 +90,16 @@ impl Failure {
             | Self::FormTooLarge
             | Self::FormTooSlow
             | Self::BadForm => Blame::Visitor,
+        }
+    }
+
+    /// When it may be worth asking again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Upstream(UpstreamError::AllDown { retry_after, .. } | UpstreamError::Busy { retry_after, .. }) => {
+                Some(*retry_after)
+            }
+            _ => None,
         }
     }
 
@@ -139,6 +154,12 @@ impl Failure {
             StatusCode::BAD_GATEWAY => {
                 ("The app does not answer", "The app behind this page cannot be reached. Please try again later.")
             }
+            StatusCode::SERVICE_UNAVAILABLE => match self {
+                Self::Upstream(UpstreamError::Busy { .. }) => {
+                    ("The app is busy", "The app behind this page has too much to do. Please try again in a moment.")
+                }
+                _ => ("The app is down", "No server of the app is reachable. Please try again in a moment."),
+            },
             StatusCode::GATEWAY_TIMEOUT => {
                 ("The app is too slow", "The app behind this page did not answer in time. Please try again later.")
             }

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::listener::Stopping;
+use super::proxy_protocol;
 use super::settings::LimitSettings;
 use super::wire::{Answered, Wire, WireState};
 use crate::crypto;
@@ -34,6 +35,8 @@ pub(super) struct Door {
     pub(super) limits: LimitSettings,
     pub(super) handshakes: Arc<Semaphore>,
     pub(super) https_port: u16,
+    /// Whether connections begin with a PROXY header.
+    pub(super) proxy_protocol: bool,
 }
 
 /// HTTP/2 settings that bound what one connection can make us keep.
@@ -43,8 +46,11 @@ const CONNECTION_RECEIVE_BYTES: u32 = 1024 * 1024;
 const RESETS_BEFORE_ACCEPT: usize = 20;
 const RESETS_OF_OURS: usize = 64;
 
-pub(super) async fn serve(door: Arc<Door>, stream: TcpStream, address: SocketAddr, stopping: Stopping) {
+pub(super) async fn serve(door: Arc<Door>, mut stream: TcpStream, address: SocketAddr, stopping: Stopping) {
     let _ = stream.set_nodelay(true);
+    let Some(address) = whose(&door, &mut stream, address).await else {
+        return;
+    };
     let Some(stream) = shake_hands(&door, stream).await else {
         return;
     };
@@ -58,6 +64,25 @@ pub(super) async fn serve(door: Arc<Door>, stream: TcpStream, address: SocketAdd
         serve_http2(door, stream, peer, stopping).await;
     } else {
         serve_http1(door, stream, peer, stopping).await;
+    }
+}
+
+/// Whose connection it is, by the word of a trusted peer if there is a PROXY header to be. None: it ends here.
+pub(super) async fn whose(door: &Door, stream: &mut TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+    if !door.proxy_protocol {
+        return Some(peer);
+    }
+    if !door.gate.trusted.contains(peer.ip()) {
+        tracing::debug!(%peer, "a connection that is not from a trusted proxy was closed");
+        return None;
+    }
+    match timeout(door.limits.handshake_timeout, proxy_protocol::read(stream)).await {
+        Ok(Ok(client)) => Some(client.unwrap_or(peer)),
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "a connection without a PROXY header was closed");
+            None
+        }
+        Err(_) => None,
     }
 }
 

@@ -7,6 +7,7 @@ mod connection;
 mod head;
 mod listener;
 mod plain;
+mod proxy_protocol;
 mod settings;
 mod wire;
 
@@ -49,6 +50,7 @@ impl Server {
         tls: Arc<rustls::ServerConfig>,
         limits: LimitSettings,
         https_port: u16,
+        proxy_protocol: bool,
     ) -> io::Result<Self> {
         let (https, http) = (bound.https_addresses(), bound.http_addresses());
         let (stop, stopping) = watch::channel(None);
@@ -65,6 +67,7 @@ impl Server {
                     limits,
                     handshakes: Arc::clone(&handshakes),
                     https_port,
+                    proxy_protocol,
                 },
                 sockets,
                 places: Arc::clone(&places),

@@ -15,12 +15,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::connection::Door;
+use super::connection::{self, Door};
 use super::listener::Stopping;
 use super::wire::{Wire, WireState};
 use crate::web::host::Host;
 
-pub(super) async fn serve(door: Arc<Door>, stream: TcpStream, _: SocketAddr, mut stopping: Stopping) {
+pub(super) async fn serve(door: Arc<Door>, mut stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
+    if connection::whose(&door, &mut stream, peer).await.is_none() {
+        return;
+    }
     let io = TokioIo::new(Wire::new(stream, &door.limits, Arc::new(WireState::default()), true));
     let service = service_fn(|request| {
         let answer = answer(&door, &request);

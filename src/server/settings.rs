@@ -20,6 +20,8 @@ pub struct ListenSettings {
     pub https_port: u16,
     /// Networks of proxies that speak for their clients.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether their connections, and there are no others then, begin with a PROXY header.
+    pub proxy_protocol: bool,
     /// The number of worker threads.
     pub threads: usize,
 }
@@ -31,7 +33,8 @@ impl ListenSettings {
         let default = SocketAddr::from(([127, 0, 0, 1], 8443));
         let Some(section) = section else {
             let (https, http, trusted_proxies) = (vec![default], Vec::new(), Vec::new());
-            return Self { https, http, https_port: default.port(), trusted_proxies, threads: cores };
+            let https_port = default.port();
+            return Self { https, http, https_port, trusted_proxies, proxy_protocol: false, threads: cores };
         };
         let https = read_addresses(section, "https").unwrap_or_else(|| vec![default]);
         if https.is_empty() {
@@ -41,9 +44,18 @@ impl ListenSettings {
         let http = read_addresses(section, "http").unwrap_or_default();
         let port = section.integer("https_port", 1..=65535).and_then(|port| u16::try_from(port).ok());
         let threads = section.integer("threads", 0..=1024).and_then(|threads| usize::try_from(threads).ok());
+        let trusted_proxies = read_networks(section);
+        let proxy_protocol = section.boolean("proxy_protocol").unwrap_or(false);
+        if proxy_protocol && trusted_proxies.is_empty() {
+            let message = "`proxy_protocol` without `trusted_proxies` would close every connection";
+            let problem = Problem::at(&section.place_of("proxy_protocol"), message);
+            section
+                .problem(problem.hint("name the load balancer's network, such as trusted_proxies = [\"10.0.0.0/8\"]"));
+        }
         Self {
             https_port: port.unwrap_or_else(|| https.first().map_or(443, SocketAddr::port)),
-            trusted_proxies: read_networks(section),
+            trusted_proxies,
+            proxy_protocol,
             threads: threads.filter(|threads| *threads > 0).unwrap_or(cores),
             https,
             http,

@@ -3,40 +3,58 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::{HOST, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Uri, Version, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body;
+use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::listening::Listening;
+use super::health::Health;
 use super::pool::{Connections, Lease};
-use super::settings::{Address, UpstreamSettings};
+use super::sender::Sender;
+use super::settings::{Address, Protocol, UpstreamSettings};
 use super::transfer::{Upload, UploadState};
-use super::{UpstreamError, demo};
+use super::{UpstreamError, demo, sticky};
+use crate::web::body::BodyError;
 
 /// One server of an app.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     id: u64,
     address: Address,
+    mark: String,
+    protocol: Protocol,
     tls: Option<Arc<rustls::ClientConfig>>,
+    under_way: Arc<AtomicUsize>,
+    pub(super) health: Health,
+}
+
+/// One exchange that its server is counted with until this is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The head of an answer, and the connection that its body comes over.
 pub(super) struct Exchange {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease,
+    /// Which server it is, as the cookie names it.
+    pub(super) mark: String,
     pub(super) address: String,
 }
 
@@ -44,32 +62,108 @@ pub(super) struct Exchange {
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Endpoint {
-    pub(super) fn new(address: Address, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
-        Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), address, tls }
+    pub(super) fn new(address: Address, protocol: Protocol, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        let tls = tls.map(|tls| match protocol {
+            Protocol::Http1 => tls,
+            Protocol::Http2 => {
+                let mut tls = (*tls).clone();
+                tls.alpn_protocols = vec![b"h2".to_vec()];
+                Arc::new(tls)
+            }
+        });
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let mark = sticky::mark(&address.to_string());
+        Self { id, address, mark, protocol, tls, under_way: Arc::default(), health: Health::default() }
     }
 
-    async fn connect(&self, settings: &UpstreamSettings) -> Result<SendRequest<Upload>, UpstreamError> {
-        let unreachable = |source| UpstreamError::Unreachable { address: self.address.to_string(), source };
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Its name in the cookie that keeps browsers with it.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(&self.under_way))
+    }
+
+    async fn connect(
+        &self,
+        connections: &Connections,
+        settings: &UpstreamSettings,
+    ) -> Result<Sender<Upload>, UpstreamError> {
         let limit = settings.connect_timeout;
-        match timeout(limit, self.dial()).await {
-            Ok(dialled) => dialled.map_err(unreachable),
-            Err(_) => {
-                Err(unreachable(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit:?}"))))
+        let connected = match self.protocol {
+            Protocol::Http1 => timeout(limit, self.dial()).await,
+            Protocol::Http2 => timeout(limit, self.dial_once(connections, settings)).await,
+        };
+        let connected = connected.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit:?}")))
+        });
+        match connected {
+            Ok(sender) => {
+                self.health.accept();
+                Ok(sender)
+            }
+            Err(source) => {
+                self.health.refuse(connections.now());
+                Err(UpstreamError::Unreachable { address: self.address.to_string(), source })
             }
         }
     }
 
-    async fn dial(&self) -> io::Result<SendRequest<Upload>> {
+    /// Makes the connection that all requests of a worker share, unless somebody else has meanwhile.
+    async fn dial_once(&self, connections: &Connections, settings: &UpstreamSettings) -> io::Result<Sender<Upload>> {
+        let dialling = connections.dialling(self.id);
+        let _turn = dialling.lock().await;
+        if let Some(sender) = connections.take(self.id, settings.servers.idle) {
+            return Ok(sender);
+        }
+        let sender = self.dial().await?;
+        if let Sender::Http2(shared) = &sender {
+            connections.share(self.id, shared);
+        }
+        Ok(sender)
+    }
+
+    async fn dial<B>(&self) -> io::Result<Sender<B>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
         match &self.address {
-            Address::Http { host, port } => start(dial_tcp(host, *port).await?).await,
+            Address::Http { host, port } => Sender::start(dial_tcp(host, *port).await?, self.protocol).await,
             Address::Https { host, port } => {
                 let tls = self.tls.clone().ok_or_else(|| io::Error::other("no TLS settings"))?;
                 let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
-                start(TlsConnector::from(tls).connect(name, dial_tcp(host, *port).await?).await?).await
+                let stream = TlsConnector::from(tls).connect(name, dial_tcp(host, *port).await?).await?;
+                if self.protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                    return Err(io::Error::other("the server does not speak HTTP/2"));
+                }
+                Sender::start(stream, self.protocol).await
             }
-            Address::Unix { path } => start(UnixStream::connect(path).await?).await,
-            Address::Demo => start(demo::dial()).await,
+            Address::Unix { path } => Sender::start(UnixStream::connect(path).await?, self.protocol).await,
+            Address::Demo => Sender::start(demo::dial(), Protocol::Http1).await,
         }
+    }
+
+    /// Asks over a connection of its own whether the server is well.
+    pub(super) async fn check(&self, path: &PathAndQuery) -> Result<StatusCode, BodyError> {
+        let mut sender = self.dial::<Empty<Bytes>>().await?;
+        sender.ready().await?;
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.uri = path.clone().into();
+        parts.headers.insert(HOST, HeaderValue::from_str(&self.address.authority())?);
+        parts.headers.insert(USER_AGENT, HeaderValue::from_static("vestibule"));
+        let answer = sender.send(parts, Empty::new(), &self.address).await;
+        Ok(answer.map_err(|error| error.into_error())?.status())
     }
 }
 
@@ -77,18 +171,6 @@ async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-async fn start<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> io::Result<SendRequest<Upload>> {
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(Listening::new(stream))).await.map_err(io::Error::other)?;
-    // It ends when the sender is dropped or the server closes; each exchange reports its own trouble.
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a connection to an app ended");
-        }
-    });
-    Ok(sender)
 }
 
 /// Sends the request to the first server that accepts a connection.
@@ -106,7 +188,8 @@ pub(super) async fn exchange<'a>(
     let mut unsent = Some((parts, body));
     for endpoint in endpoints {
         let Some((parts, body)) = unsent.take() else { break };
-        if let Some(sender) = connections.take(endpoint.id) {
+        let _under_way = endpoint.count();
+        if let Some(sender) = connections.take(endpoint.id, settings.servers.idle) {
             let spare = may_repeat(&parts, &body).then(|| parts.clone());
             match send(endpoint, connections, settings, sender, parts, body).await {
                 Ok(exchange) => return Ok(exchange),
@@ -120,7 +203,7 @@ pub(super) async fn exchange<'a>(
         } else {
             unsent = Some((parts, body));
         }
-        let sender = match endpoint.connect(settings).await {
+        let sender = match endpoint.connect(connections, settings).await {
             Ok(sender) => sender,
             Err(error) => {
                 failure = Some(error);
@@ -160,33 +243,37 @@ async fn send(
     endpoint: &Endpoint,
     connections: &Connections,
     settings: &UpstreamSettings,
-    mut sender: SendRequest<Upload>,
-    mut parts: request::Parts,
+    mut sender: Sender<Upload>,
+    parts: request::Parts,
     body: Upload,
 ) -> Result<Exchange, Failed> {
     if sender.ready().await.is_err() {
+        connections.forget_shared(endpoint.id);
         return Err(Failed::Unsent(Box::new(parts), body));
     }
     let (repeated, state) = (body.repeat(), body.state());
-    parts.uri = target(&parts.uri);
-    parts.version = Version::HTTP_11;
-    let sent = sender.try_send_request(Request::from_parts(parts, body));
-    let broken = |source| UpstreamError::Broken { address: endpoint.address.to_string(), source };
-    match in_time(sent, settings.response_timeout, &state).await {
+    let address = || endpoint.address.to_string();
+    let sent = in_time(sender.send(parts, body, &endpoint.address), settings.response_timeout, &state).await;
+    match sent {
         Ok(Ok(response)) => {
-            let lease = connections.lease(endpoint.id, sender);
-            Ok(Exchange { response, lease, address: endpoint.address.to_string() })
+            let lease = connections.lease(endpoint.id, settings.servers.idle, sender, endpoint.count());
+            Ok(Exchange { response, lease, mark: endpoint.mark.clone(), address: address() })
         }
-        Ok(Err(mut error)) => Err(match error.take_message() {
-            Some(request) => {
-                let (parts, body) = request.into_parts();
-                Failed::Unsent(Box::new(parts), body)
-            }
-            None => Failed::Sent(broken(error.into_error()), repeated),
-        }),
+        Ok(Err(mut error)) => {
+            connections.forget_shared(endpoint.id);
+            Err(match error.take_message() {
+                Some(request) => {
+                    let (parts, body) = request.into_parts();
+                    Failed::Unsent(Box::new(parts), body)
+                }
+                None => {
+                    Failed::Sent(UpstreamError::Broken { address: address(), source: error.into_error() }, repeated)
+                }
+            })
+        }
         Err(_) => {
-            let address = endpoint.address.to_string();
-            Err(Failed::Sent(UpstreamError::TooSlow { address, waited: settings.response_timeout }, None))
+            let waited = settings.response_timeout;
+            Err(Failed::Sent(UpstreamError::TooSlow { address: address(), waited }, None))
         }
     }
 }
@@ -201,10 +288,4 @@ async fn in_time<T>(answer: impl Future<Output = T>, patience: Duration, upload:
             done => return done,
         }
     }
-}
-
-/// Origin form (RFC 9112 §3.2.1): path and query exactly as they came.
-fn target(uri: &Uri) -> Uri {
-    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Uri::from(path)
 }

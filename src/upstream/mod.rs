@@ -1,34 +1,45 @@
 //! The servers behind an app, and the one way to reach them: [`forward`], which takes a [`Pass`].
 
+mod choose;
 mod client;
 mod demo;
 mod headers;
+mod health;
 mod identity_headers;
 mod listening;
+mod places;
 mod pool;
+mod sender;
 mod settings;
+mod sticky;
 mod transfer;
 mod tunnel;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode};
 
+pub use choose::Balance;
 pub use headers::{FORWARDING_NAMES, Reserved};
+pub use health::{HealthSettings, watch};
 pub use identity_headers::IdentityHeaders;
-pub use pool::Connections;
-pub use settings::{Address, UpstreamSettings};
+pub use pool::{Connections, IdleLimits};
+pub use settings::{Address, Protocol, ServerSettings, UpstreamSettings};
+pub use sticky::COOKIE;
 use transfer::{Download, Upload, UploadState};
 use tunnel::Handshake;
 
 use crate::access::Pass;
 use crate::session::LiveSession;
 use crate::web::arrival::Arrival;
-use crate::web::body::Body;
+use crate::web::body::{Body, Tunnel};
 use crate::web::inbound::Inbound;
-use client::Endpoint;
+use choose::{Choice, Server};
+use client::{Endpoint, Exchange};
+use places::Places;
+use sticky::Marks;
 
 /// One app's servers and how to talk to them.
 #[derive(Debug)]
@@ -36,6 +47,9 @@ pub struct Upstream {
     settings: UpstreamSettings,
     endpoints: Vec<Endpoint>,
     next: AtomicUsize,
+    /// Whether a request tries one of the servers while all of them rest.
+    probing: AtomicBool,
+    places: Places,
     reserved: Arc<Reserved>,
 }
 
@@ -58,6 +72,22 @@ pub enum UpstreamError {
         address: String,
         /// What went wrong.
         source: std::io::Error,
+    },
+    /// All servers of the app are known to be down, and nothing has changed since.
+    #[error("no server of the app is reachable")]
+    AllDown {
+        /// When there may be one again.
+        retry_after: Duration,
+        /// What one of them said just now.
+        source: Option<Box<UpstreamError>>,
+    },
+    /// The app has as many requests as it may have, and none was done in time.
+    #[error("the app has {most} requests under way, which is all that it may have")]
+    Busy {
+        /// The app's limit.
+        most: usize,
+        /// When there may be a place.
+        retry_after: Duration,
     },
     /// The server did not begin to answer in time.
     #[error("{address} did not answer within {waited:?}")]
@@ -98,8 +128,11 @@ pub enum UpstreamError {
 impl Upstream {
     /// Ready to forward. `tls` is asked for only if an address begins with `https://`.
     pub fn new(settings: UpstreamSettings, reserved: Arc<Reserved>, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
-        let endpoints = settings.addresses.iter().map(|address| Endpoint::new(address.clone(), tls.clone())).collect();
-        Self { settings, endpoints, next: AtomicUsize::new(0), reserved }
+        let protocol = settings.servers.protocol;
+        let endpoints = settings.addresses.iter().map(|address| Endpoint::new(address.clone(), protocol, tls.clone()));
+        let (endpoints, places) = (endpoints.collect(), Places::new(settings.servers.max_requests));
+        let (next, probing) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { settings, endpoints, next, probing, places, reserved }
     }
 
     /// What the app is configured with.
@@ -110,6 +143,56 @@ impl Upstream {
     /// The headers that the app would get for the holder of this pass, identity only.
     pub fn identity_for(&self, pass: &Pass<LiveSession>) -> Vec<(http::HeaderName, HeaderValue)> {
         self.settings.identity.write(pass)
+    }
+
+    fn choose(&self, marks: Option<&Marks>, connections: &Connections) -> Choice {
+        let (now, health) = (connections.now(), &self.settings.servers.health);
+        let servers = self.endpoints.iter().map(|endpoint| Server {
+            under_way: endpoint.under_way(),
+            standing: endpoint.health.standing(now, health),
+        });
+        let servers: Vec<_> = servers.collect();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let sticky = marks.and_then(|marks| marks.among(&self.endpoints));
+        choose::choose(self.settings.servers.balance, turn, sticky, &servers)
+    }
+
+    /// The right to try a server although all of them rest; one request at a time has it.
+    fn probe(&self) -> Option<Probing<'_>> {
+        (!self.probing.swap(true, Ordering::Relaxed)).then_some(Probing(&self.probing))
+    }
+
+    async fn exchange(
+        &self,
+        connections: &Connections,
+        marks: Option<&Marks>,
+        parts: http::request::Parts,
+        body: Upload,
+    ) -> Result<Exchange, UpstreamError> {
+        let (probe, retry_after) = match self.choose(marks, connections) {
+            Choice::Ask(order) => {
+                let order = order.into_iter().map(|at| &self.endpoints[at]);
+                return client::exchange(order, connections, &self.settings, parts, body).await;
+            }
+            Choice::Nobody { probe, retry_after } => (probe, retry_after),
+        };
+        let Some((at, _probing)) = probe.zip(self.probe()) else {
+            return Err(UpstreamError::AllDown { retry_after, source: None });
+        };
+        let order = std::iter::once(&self.endpoints[at]);
+        client::exchange(order, connections, &self.settings, parts, body).await.map_err(|error| match error {
+            UpstreamError::Unreachable { .. } => UpstreamError::AllDown { retry_after, source: Some(Box::new(error)) },
+            error => error,
+        })
+    }
+}
+
+/// Dropped when the attempt is over, however it ended.
+struct Probing<'a>(&'a AtomicBool);
+
+impl Drop for Probing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -133,16 +216,18 @@ pub async fn forward(
     {
         return Err(UpstreamError::TooLarge { limit });
     }
-    let handshake = Handshake::read(&parts);
+    let most_requests = upstream.settings.servers.max_requests;
+    let busy = UpstreamError::Busy { most: most_requests, retry_after: places::LONGEST_WAIT };
+    let place = upstream.places.take().await.ok_or(busy)?;
+    // Over HTTP/2 nobody switches protocols (RFC 9113 §8.6).
+    let handshake = Handshake::read(&parts).filter(|_| upstream.settings.servers.protocol == Protocol::Http1);
+    let marks = (upstream.settings.servers.balance == Balance::Cookie).then(|| Marks::read(&parts.headers));
     headers::prepare(&mut parts.headers, arrival, &upstream.reserved, &upstream.settings, &pass);
     if handshake.is_some() {
         Handshake::ask(&mut parts.headers);
     }
     let (body, state) = Upload::new(incoming, most, limits.body_timeout);
-    let first = upstream.next.fetch_add(1, Ordering::Relaxed);
-    let count = upstream.endpoints.len();
-    let order = (0..count).map(|turn| &upstream.endpoints[(first + turn) % count]);
-    let exchanged = client::exchange(order, connections, &upstream.settings, parts, body).await;
+    let exchanged = upstream.exchange(connections, marks.as_ref(), parts, body).await;
     let mut exchange = exchanged.map_err(|error| blame_the_client(error, &state, most, limits))?;
 
     if exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -151,14 +236,27 @@ pub async fn forward(
             return Err(UpstreamError::BadUpgrade { address: exchange.address });
         }
         let tunnel = tunnel::dig(switching, hyper::upgrade::on(&mut exchange.response), limits.tunnel_timeout);
+        // It stays counted with its server, but takes no place from the requests: it may stand for days.
+        let under_way = exchange.lease.into_under_way();
+        let tunnel = Tunnel::new(async move {
+            tunnel.run().await;
+            drop(under_way);
+        });
         let mut parts = exchange.response.into_parts().0;
         headers::clean_response(&mut parts.headers, &upstream.reserved);
+        if let Some(marks) = marks {
+            marks.note(&exchange.mark, &upstream.endpoints, &mut parts.headers);
+        }
         Handshake::ask(&mut parts.headers);
         return Ok(Response::from_parts(parts, Body::tunnel(tunnel)));
     }
     let (mut parts, incoming) = exchange.response.into_parts();
     headers::clean_response(&mut parts.headers, &upstream.reserved);
+    if let Some(marks) = marks {
+        marks.note(&exchange.mark, &upstream.endpoints, &mut parts.headers);
+    }
     parts.version = http::Version::default();
+    exchange.lease.hold(place);
     let download = Download::new(incoming, exchange.lease, state);
     Ok(Response::from_parts(parts, Body::stream(download)))
 }

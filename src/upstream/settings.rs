@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::choose::Balance;
+use super::health::HealthSettings;
 use super::identity_headers::IdentityHeaders;
+use super::pool::IdleLimits;
 use crate::problems::Problem;
 use crate::section::{Found, Section};
 use crate::web::host::Host;
@@ -38,11 +41,75 @@ pub enum Address {
     Demo,
 }
 
+/// What an app's servers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: over TLS by agreement, otherwise with prior knowledge (RFC 9113 §3.3).
+    Http2,
+}
+
+/// How an app's servers share its requests, and what all of them together may take.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Who gets the next request.
+    pub balance: Balance,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// How they are asked whether they are well.
+    pub health: HealthSettings,
+    /// The connections that wait for the next request.
+    pub idle: IdleLimits,
+    /// Requests at once.
+    pub max_requests: usize,
+}
+
+impl ServerSettings {
+    fn read(app: &Section<'_>) -> Self {
+        let balances = [
+            ("round-robin", Balance::RoundRobin),
+            ("least-requests", Balance::LeastRequests),
+            ("cookie", Balance::Cookie),
+        ];
+        let protocols = [("http1", Protocol::Http1), ("h2", Protocol::Http2)];
+        let number = |key, range, default| {
+            app.integer(key, range).and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+        };
+        let longest = app.duration("idle_connection_timeout", Duration::from_millis(100)..=Duration::from_secs(3600));
+        let default = Self::default();
+        Self {
+            balance: app.word("balance", &balances).unwrap_or(default.balance),
+            protocol: app.word("protocol", &protocols).unwrap_or(default.protocol),
+            health: HealthSettings::read(app),
+            idle: IdleLimits {
+                most: number("max_idle_connections", 0..=100_000, default.idle.most),
+                longest: longest.unwrap_or(default.idle.longest),
+            },
+            max_requests: number("max_requests", 1..=1_000_000, default.max_requests),
+        }
+    }
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            balance: Balance::RoundRobin,
+            protocol: Protocol::Http1,
+            health: HealthSettings::default(),
+            idle: IdleLimits { most: 256, longest: Duration::from_secs(30) },
+            max_requests: 2_000,
+        }
+    }
+}
+
 /// An app's servers, and what it is told.
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
     /// The servers; at least one.
     pub addresses: Vec<Address>,
+    /// How they share the requests.
+    pub servers: ServerSettings,
     /// A PEM file with the authorities that `https://` servers are verified against, in place of the system's.
     pub ca: Option<Found<PathBuf>>,
     /// Whether `Host` stays as the client sent it.
@@ -86,6 +153,7 @@ impl UpstreamSettings {
         Self {
             allow_header_names: allowed.collect(),
             addresses,
+            servers: ServerSettings::read(app),
             ca: app.path("ca"),
             preserve_host: app.boolean("preserve_host").unwrap_or(true),
             identity: IdentityHeaders::read(app),

@@ -35,6 +35,8 @@ async fn deserted() -> String {
 async fn check_error(world: &World, status: u16, path: &str, inside: &[&str]) {
     for (more, kind) in [("Sec-Fetch-Mode: navigate\r\n", "text/html; charset=utf-8"), ("", "application/problem+json")]
     {
+        // A server that took no connection is left alone for a while.
+        world.pass_time(1);
         let answer = ask(world, &get(path, more)).await;
         let text = answer.text();
         assert_eq!(answer.status, status, "{path} {text}");
@@ -284,15 +286,7 @@ async fn an_app_behind_tls_must_prove_its_name() {
 
 /// An app that speaks TLS as `name`, and its certificate in a file.
 async fn tls_stage(name: &str) -> (tempfile::NamedTempFile, SocketAddr) {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), certificate.pem()).unwrap();
-    let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let config = ServerConfig::builder().with_no_client_auth();
-    let config = config.with_single_cert(vec![certificate.der().clone()], private).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (file, acceptor) = tls_as(name, &[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -305,6 +299,20 @@ async fn tls_stage(name: &str) -> (tempfile::NamedTempFile, SocketAddr) {
         }
     });
     (file, address)
+}
+
+/// What an app needs to speak TLS as `name`, and its certificate in a file.
+pub(crate) fn tls_as(name: &str, protocols: &[&[u8]]) -> (tempfile::NamedTempFile, TlsAcceptor) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), certificate.pem()).unwrap();
+    let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = ServerConfig::builder().with_no_client_auth();
+    let mut config = config.with_single_cert(vec![certificate.der().clone()], private).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    (file, TlsAcceptor::from(Arc::new(config)))
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ fn every_key_that_is_known_stands_in_the_example_and_no_other() {
     known.extend(parse(EXAMPLE.replace("allow = \"anyone\"", "allow = { users = [\"a\"], groups = [] }")).1);
 
     let sections = ["listen", "limits", "tls", "session", "session.cookie", "login", "login.throttle"];
-    let sections: Vec<_> = sections.into_iter().chain(["log", "admin", "app", "app.rule"]).collect();
+    let sections: Vec<_> = sections.into_iter().chain(["log", "admin", "app", "app.health", "app.rule"]).collect();
     let stands = |name: &str| {
         let inline = |(outer, inner): (&str, &str)| {
             keys.iter().any(|key| {

@@ -66,15 +66,24 @@ pub(crate) fn fields<'h>(head: &'h str, name: &str) -> Vec<&'h str> {
 
 /// A TLS connection that offers one protocol and believes any certificate.
 pub(crate) async fn shake_hands(address: SocketAddr, name: &str, protocol: &str) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.expect("the gate accepts");
+    try_shake_hands(stream, name, protocol).await.expect("the gate shakes hands")
+}
+
+/// The same over a connection on which something may have been said before.
+pub(crate) async fn try_shake_hands(
+    stream: TcpStream,
+    name: &str,
+    protocol: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut config = ClientConfig::builder()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate))
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    let stream = TcpStream::connect(address).await.expect("the gate accepts");
     stream.set_nodelay(true).expect("a TCP connection");
     let name = ServerName::try_from(name.to_owned()).expect("a name for the handshake");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("the gate shakes hands")
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 impl Raw {

@@ -29,6 +29,7 @@ pub(crate) struct Plan {
     http: bool,
     https_port: Option<u16>,
     trusted: String,
+    proxy_protocol: bool,
 }
 
 /// A running gate.
@@ -85,6 +86,12 @@ impl Plan {
         self
     }
 
+    /// Connections begin with a PROXY header.
+    pub(crate) fn proxy_protocol(mut self) -> Self {
+        self.proxy_protocol = true;
+        self
+    }
+
     /// Browsers come in by another port than we listen on.
     pub(crate) fn https_port(mut self, port: u16) -> Self {
         self.https_port = Some(port);
@@ -99,6 +106,9 @@ impl Plan {
         let mut listen = format!("[listen]\nhttps = [\"127.0.0.1:0\"]\n{http}\nthreads = 2\n");
         if !self.trusted.is_empty() {
             listen += &format!("trusted_proxies = [{:?}]\n", self.trusted);
+        }
+        if self.proxy_protocol {
+            listen += "proxy_protocol = true\n";
         }
         if let Some(port) = self.https_port {
             listen += &format!("https_port = {port}\n");

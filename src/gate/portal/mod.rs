@@ -7,7 +7,7 @@ mod session;
 mod sign_in;
 mod sign_out;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, REFERER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, REFERER, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use serde_json::json;
 
@@ -152,6 +152,9 @@ pub(super) fn fail(
     let headers = response.headers_mut();
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+    }
+    if let Some(wait) = failure.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait).max(1)));
     }
     if failure.closes_connection() && version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

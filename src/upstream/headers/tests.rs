@@ -8,7 +8,7 @@ use crate::clock::Moment;
 use crate::identity::{AuthMethod, Identity};
 use crate::names::{AppName, Group, UserName};
 use crate::session::{SessionSettings, Sessions};
-use crate::upstream::settings::Address;
+use crate::upstream::settings::{Address, ServerSettings};
 use crate::web::arrival::{ArrivalLimits, Peer};
 use crate::web::host::Host;
 use crate::web::trusted::TrustedProxies;
@@ -46,6 +46,7 @@ fn anyone() -> Rules {
 
 fn settings(identity: IdentityHeaders, preserve_host: bool, allowed: &[&str]) -> UpstreamSettings {
     UpstreamSettings {
+        servers: ServerSettings::default(),
         addresses: vec![Address::Http { host: "10.0.0.7".into(), port: 8080 }],
         ca: None,
         preserve_host,
