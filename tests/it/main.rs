@@ -25,6 +25,7 @@ mod sessions_end;
 mod side_doors;
 mod signing_in;
 mod stopping;
+mod syscalls;
 mod upstreams;
 mod websockets;
 mod world;

@@ -26,10 +26,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Process {
     /// Starts it with an app on [`HOST`], and waits until it is ready.
     pub(crate) fn start(upstream: &str, more: &str) -> Self {
+        Self::start_logging(upstream, more, "level = \"trace\"")
+    }
+
+    /// The same, without a line for each request.
+    pub(crate) fn start_quietly(upstream: &str, more: &str) -> Self {
+        Self::start_logging(upstream, more, "access = false")
+    }
+
+    fn start_logging(upstream: &str, more: &str, log: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         write_private(&folder.path().join("users.toml"), &user_toml("ann", &[]));
         let app = format!("[[app]]\nname = \"wiki\"\nhosts = [\"{HOST}\"]\nupstreams = [\"{upstream}\"]\n");
-        let listen = "[listen]\nhttps = [\"127.0.0.1:0\"]\n[log]\nlevel = \"trace\"\nformat = \"json\"\n";
+        let listen = format!("[listen]\nhttps = [\"127.0.0.1:0\"]\n[log]\nformat = \"json\"\n{log}\n");
         std::fs::write(folder.path().join("vestibule.toml"), format!("{more}\n{listen}{app}"))
             .expect("a configuration");
         Self::start_in(folder)
@@ -70,6 +79,10 @@ impl Process {
                 return line;
             }
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
