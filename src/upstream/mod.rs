@@ -7,6 +7,7 @@ mod identity_headers;
 mod listening;
 mod pool;
 mod settings;
+mod trailers;
 mod transfer;
 mod tunnel;
 
@@ -14,12 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
 pub use headers::{FORWARDING_NAMES, Reserved};
 pub use identity_headers::IdentityHeaders;
 pub use pool::Connections;
 pub use settings::{Address, UpstreamSettings};
+use trailers::Trailing;
 use transfer::{Download, Upload, UploadState};
 use tunnel::Handshake;
 
@@ -37,6 +39,7 @@ pub struct Upstream {
     endpoints: Vec<Endpoint>,
     next: AtomicUsize,
     reserved: Arc<Reserved>,
+    request_trailers: Arc<[HeaderName]>,
 }
 
 /// Limits that hold for every exchange with an app.
@@ -99,7 +102,10 @@ impl Upstream {
     /// Ready to forward. `tls` is asked for only if an address begins with `https://`.
     pub fn new(settings: UpstreamSettings, reserved: Arc<Reserved>, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
         let endpoints = settings.addresses.iter().map(|address| Endpoint::new(address.clone(), tls.clone())).collect();
-        Self { settings, endpoints, next: AtomicUsize::new(0), reserved }
+        // What another app's table reserves, no list of this one gives away.
+        let listed = settings.request_trailers.iter().filter(|name| trailers::may_trail(name, &reserved)).cloned();
+        let request_trailers = listed.collect();
+        Self { settings, endpoints, next: AtomicUsize::new(0), reserved, request_trailers }
     }
 
     /// What the app is configured with.
@@ -108,7 +114,7 @@ impl Upstream {
     }
 
     /// The headers that the app would get for the holder of this pass, identity only.
-    pub fn identity_for(&self, pass: &Pass<LiveSession>) -> Vec<(http::HeaderName, HeaderValue)> {
+    pub fn identity_for(&self, pass: &Pass<LiveSession>) -> Vec<(HeaderName, HeaderValue)> {
         self.settings.identity.write(pass)
     }
 }
@@ -138,7 +144,12 @@ pub async fn forward(
     if handshake.is_some() {
         Handshake::ask(&mut parts.headers);
     }
-    let (body, state) = Upload::new(incoming, most, limits.body_timeout);
+    // Over HTTP/2 a client need not say beforehand what will follow; without it HTTP/1.1 lets nothing follow.
+    if http_body::Body::size_hint(&incoming).exact().is_none() {
+        trailers::announce(&mut parts.headers, upstream.request_trailers.iter());
+    }
+    let trailing = Trailing::Listed(Arc::clone(&upstream.request_trailers));
+    let (body, state) = Upload::new(incoming, most, limits.body_timeout, trailing);
     let first = upstream.next.fetch_add(1, Ordering::Relaxed);
     let count = upstream.endpoints.len();
     let order = (0..count).map(|turn| &upstream.endpoints[(first + turn) % count]);
@@ -159,7 +170,7 @@ pub async fn forward(
     let (mut parts, incoming) = exchange.response.into_parts();
     headers::clean_response(&mut parts.headers, &upstream.reserved);
     parts.version = http::Version::default();
-    let download = Download::new(incoming, exchange.lease, state);
+    let download = Download::new(incoming, exchange.lease, state, Trailing::Harmless(Arc::clone(&upstream.reserved)));
     Ok(Response::from_parts(parts, Body::stream(download)))
 }
 

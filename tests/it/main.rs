@@ -24,5 +24,6 @@ mod sessions_end;
 mod side_doors;
 mod signing_in;
 mod stopping;
+mod trailers;
 mod websockets;
 mod world;
