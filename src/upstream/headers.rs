@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::identity_headers::IdentityHeaders;
 use super::settings::UpstreamSettings;
+use super::trailers;
 use crate::access::Pass;
 use crate::session::LiveSession;
 use crate::web::arrival::Arrival;
@@ -96,13 +97,21 @@ impl Reserved {
         self.names.contains(&folded) || FAMILIES.iter().any(|family| folded.starts_with(family))
     }
 
+    /// Whether a field of this name says what only we may, or what belongs to one connection.
+    pub(super) fn speaks_for_us(&self, name: &str) -> bool {
+        let folded = fold(name);
+        let folded = folded.as_str();
+        let told = FORWARDING_NAMES.contains(&folded) || FACTS.contains(&folded) || NEVER.contains(&folded);
+        told || folded == "x-request-id" || HOP_BY_HOP.contains(&folded) || self.has(name)
+    }
+
     fn cookie_names(&self) -> Vec<&str> {
         self.cookies.iter().map(String::as_str).collect()
     }
 }
 
 /// CGI, FastCGI, WSGI and Rack make `_` of `-`; some make it of every other sign.
-fn fold(name: &str) -> String {
+pub(super) fn fold(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
@@ -117,12 +126,18 @@ pub(super) fn prepare(
     settings: &UpstreamSettings,
     pass: &Pass<LiveSession>,
 ) {
+    let takes_trailers = trailers::are_taken(headers) && arrival.version >= Version::HTTP_11;
     strip_hop_by_hop(headers);
     strip_impostors(headers, arrival.by_trusted_proxy, reserved, &settings.allow_header_names);
     cookies::remove(headers, &reserved.cookie_names());
     write_forwarding(headers, arrival, settings);
     for (name, value) in settings.identity.write(pass) {
         headers.insert(name, value);
+    }
+    // RFC 9110 §10.1.4
+    if takes_trailers {
+        write(headers, "te", "trailers");
+        write(headers, "connection", "TE");
     }
 }
 
@@ -221,15 +236,18 @@ pub(super) fn clean_response(headers: &mut HeaderMap, reserved: &Reserved) {
     for name in nominated(headers) {
         headers.remove(name);
     }
+    let mut trailing = Vec::new();
     // Chunks overrule a length (RFC 9112 §6.3); the length would cut the answer short, or promise too much.
     if headers.remove(TRANSFER_ENCODING).is_some() {
         headers.remove(CONTENT_LENGTH);
+        trailing = trailers::announced(headers, reserved);
     }
+    trailers::announce(headers, trailing.iter());
     // Several that agree are one.
     if let Some(length) = headers.get(CONTENT_LENGTH).cloned() {
         headers.insert(CONTENT_LENGTH, length);
     }
-    for name in [CONNECTION, TE, TRAILER, UPGRADE] {
+    for name in [CONNECTION, TE, UPGRADE] {
         headers.remove(name);
     }
     headers.remove("keep-alive");

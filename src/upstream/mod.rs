@@ -12,6 +12,7 @@ mod pool;
 mod sender;
 mod settings;
 mod sticky;
+mod trailers;
 mod transfer;
 mod tunnel;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
 pub use choose::Balance;
 pub use headers::{FORWARDING_NAMES, Reserved};
@@ -28,6 +29,7 @@ pub use identity_headers::IdentityHeaders;
 pub use pool::{Connections, IdleLimits};
 pub use settings::{Address, Protocol, ServerSettings, UpstreamSettings};
 pub use sticky::COOKIE;
+use trailers::Trailing;
 use transfer::{Download, Upload, UploadState};
 use tunnel::Handshake;
 
@@ -51,6 +53,7 @@ pub struct Upstream {
     probing: AtomicBool,
     places: Places,
     reserved: Arc<Reserved>,
+    request_trailers: Arc<[HeaderName]>,
 }
 
 /// Limits that hold for every exchange with an app.
@@ -132,7 +135,10 @@ impl Upstream {
         let endpoints = settings.addresses.iter().map(|address| Endpoint::new(address.clone(), protocol, tls.clone()));
         let (endpoints, places) = (endpoints.collect(), Places::new(settings.servers.max_requests));
         let (next, probing) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { settings, endpoints, next, probing, places, reserved }
+        // What another app's table reserves, no list of this one gives away.
+        let listed = settings.request_trailers.iter().filter(|name| trailers::may_trail(name, &reserved)).cloned();
+        let request_trailers = listed.collect();
+        Self { settings, endpoints, next, probing, places, reserved, request_trailers }
     }
 
     /// What the app is configured with.
@@ -141,7 +147,7 @@ impl Upstream {
     }
 
     /// The headers that the app would get for the holder of this pass, identity only.
-    pub fn identity_for(&self, pass: &Pass<LiveSession>) -> Vec<(http::HeaderName, HeaderValue)> {
+    pub fn identity_for(&self, pass: &Pass<LiveSession>) -> Vec<(HeaderName, HeaderValue)> {
         self.settings.identity.write(pass)
     }
 
@@ -226,7 +232,12 @@ pub async fn forward(
     if handshake.is_some() {
         Handshake::ask(&mut parts.headers);
     }
-    let (body, state) = Upload::new(incoming, most, limits.body_timeout);
+    // Over HTTP/2 a client need not say beforehand what will follow; without it HTTP/1.1 lets nothing follow.
+    if http_body::Body::size_hint(&incoming).exact().is_none() {
+        trailers::announce(&mut parts.headers, upstream.request_trailers.iter());
+    }
+    let trailing = Trailing::Listed(Arc::clone(&upstream.request_trailers));
+    let (body, state) = Upload::new(incoming, most, limits.body_timeout, trailing);
     let exchanged = upstream.exchange(connections, marks.as_ref(), parts, body).await;
     let mut exchange = exchanged.map_err(|error| blame_the_client(error, &state, most, limits))?;
 
@@ -257,7 +268,7 @@ pub async fn forward(
     }
     parts.version = http::Version::default();
     exchange.lease.hold(place);
-    let download = Download::new(incoming, exchange.lease, state);
+    let download = Download::new(incoming, exchange.lease, state, Trailing::Harmless(Arc::clone(&upstream.reserved)));
     Ok(Response::from_parts(parts, Body::stream(download)))
 }
 

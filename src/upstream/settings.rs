@@ -8,10 +8,12 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::choose::Balance;
+use super::headers::Reserved;
 use super::health::HealthSettings;
 use super::identity_headers::IdentityHeaders;
 use super::pool::IdleLimits;
-use crate::problems::Problem;
+use super::trailers::may_trail;
+use crate::problems::{Place, Problem};
 use crate::section::{Found, Section};
 use crate::web::host::Host;
 
@@ -118,6 +120,8 @@ pub struct UpstreamSettings {
     pub identity: IdentityHeaders,
     /// Header names with other signs than letters, digits and `-` that the app needs, in lower case.
     pub allow_header_names: HashSet<String>,
+    /// The fields that may follow a client's body.
+    pub request_trailers: Vec<HeaderName>,
     /// The largest request body in bytes; none: no limit.
     pub max_body_size: Option<u64>,
     /// How long a connection may take.
@@ -142,21 +146,16 @@ impl UpstreamSettings {
         }
         let seconds = Duration::from_secs;
         let waits = Duration::from_millis(10)..=seconds(3600);
-        let names = app.strings("allow_header_names").unwrap_or_default();
-        let allowed = names.iter().filter_map(|name| match HeaderName::from_bytes(name.value.as_bytes()) {
-            Ok(header) => Some(header.as_str().to_owned()),
-            Err(_) => {
-                app.problem(Problem::at(&name.place, format!("{:?} is not a header name", name.value)));
-                None
-            }
-        });
+        let allowed = read_names(app, "allow_header_names").into_iter().map(|(name, _)| name.as_str().to_owned());
+        let identity = IdentityHeaders::read(app);
         Self {
             allow_header_names: allowed.collect(),
+            request_trailers: read_request_trailers(app, &identity),
             addresses,
             servers: ServerSettings::read(app),
             ca: app.path("ca"),
             preserve_host: app.boolean("preserve_host").unwrap_or(true),
-            identity: IdentityHeaders::read(app),
+            identity,
             max_body_size: app.size("max_body_size", 0..=u64::MAX).filter(|size| *size > 0),
             connect_timeout: app.duration("connect_timeout", waits.clone()).unwrap_or(seconds(5)),
             response_timeout: app.duration("response_timeout", waits).unwrap_or(seconds(60)),
@@ -167,6 +166,30 @@ impl UpstreamSettings {
     pub fn needs_tls(&self) -> bool {
         self.addresses.iter().any(|address| matches!(address, Address::Https { .. }))
     }
+}
+
+/// Names of header fields, and where they stand.
+fn read_names(app: &Section<'_>, key: &'static str) -> Vec<(HeaderName, Place)> {
+    let names = app.strings(key).unwrap_or_default().into_iter();
+    let read = |name: Found<String>| match HeaderName::from_bytes(name.value.as_bytes()) {
+        Ok(header) => Some((header, name.place)),
+        Err(_) => {
+            app.problem(Problem::at(&name.place, format!("{:?} is not a header name", name.value)));
+            None
+        }
+    };
+    names.filter_map(read).collect()
+}
+
+fn read_request_trailers(app: &Section<'_>, identity: &IdentityHeaders) -> Vec<HeaderName> {
+    let reserved = Reserved::new(std::iter::once(identity), Vec::new());
+    let (names, harmful): (Vec<_>, Vec<_>) =
+        read_names(app, "request_trailers").into_iter().partition(|(name, _)| may_trail(name, &reserved));
+    for (name, place) in harmful {
+        let problem = Problem::at(&place, format!("\"{name}\" is not a client's to send after a body"));
+        app.problem(problem.hint("leave it out; an app may take it for what the head says"));
+    }
+    names.into_iter().map(|(name, _)| name).collect()
 }
 
 fn read_address(app: &Section<'_>, found: &Found<String>) -> Option<Address> {

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::pool::Lease;
+use super::trailers::Trailing;
 use crate::web::body::BodyError;
 
 /// What became of a client's body, and how far it has come.
@@ -63,8 +64,7 @@ impl UploadState {
     }
 }
 
-/// A client's body: bounded in size, and in how long it may stand still. Trailers are dropped, since any name may
-/// stand in them.
+/// A client's body: bounded in size, and in how long it may stand still. Of its trailers come those that the app lists.
 pub(super) struct Upload {
     /// None: an empty body.
     incoming: Option<Inbound>,
@@ -72,22 +72,28 @@ pub(super) struct Upload {
     patience: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     state: UploadState,
+    trailing: Trailing,
 }
 
 impl Upload {
-    pub(super) fn new(incoming: Inbound, most: Option<u64>, patience: Duration) -> (Self, UploadState) {
+    pub(super) fn new(
+        incoming: Inbound,
+        most: Option<u64>,
+        patience: Duration,
+        trailing: Trailing,
+    ) -> (Self, UploadState) {
         let empty = incoming.is_end_stream();
         let outcome = AtomicU8::new(if empty { DONE } else { UNDER_WAY });
         let state =
             UploadState(Arc::new(Progress { outcome, frames: AtomicU64::new(0), waits: AtomicBool::new(false) }));
         let incoming = (!empty).then_some(incoming);
-        (Self { incoming, left: most, patience, timer: None, state: state.clone() }, state)
+        (Self { incoming, left: most, patience, timer: None, state: state.clone(), trailing }, state)
     }
 
     /// The same once more, if it is empty.
     pub(super) fn repeat(&self) -> Option<Self> {
-        let repeated =
-            Self { incoming: None, left: None, patience: self.patience, timer: None, state: self.state.clone() };
+        let (state, trailing) = (self.state.clone(), self.trailing.clone());
+        let repeated = Self { incoming: None, left: None, patience: self.patience, timer: None, state, trailing };
         self.incoming.is_none().then_some(repeated)
     }
 
@@ -133,12 +139,17 @@ impl Body for Upload {
         };
         self.timer = None;
         self.state.0.waits.store(false, Ordering::Relaxed);
-        let data = frame.transpose()?.and_then(|frame| frame.into_data().ok());
-        let Some(data) = data else {
+        let Some(frame) = frame.transpose()? else {
             self.state.set(DONE);
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(self.admit(data)))
+        match frame.into_data() {
+            Ok(data) => Poll::Ready(Some(self.admit(data))),
+            Err(frame) => {
+                self.state.set(DONE);
+                Poll::Ready(self.trailing.filter(frame).map(Ok))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -151,16 +162,17 @@ impl Body for Upload {
 }
 
 /// An app's body. When it has come to its end the connection goes back to the pool; when it is dropped before, the
-/// connection ends with it. Trailers are dropped.
+/// connection ends with it. Of its trailers come those that may.
 pub(super) struct Download {
     incoming: Incoming,
     lease: Option<Lease>,
     upload: UploadState,
+    trailing: Trailing,
 }
 
 impl Download {
-    pub(super) fn new(incoming: Incoming, lease: Lease, upload: UploadState) -> Self {
-        let mut download = Self { incoming, lease: Some(lease), upload };
+    pub(super) fn new(incoming: Incoming, lease: Lease, upload: UploadState, trailing: Trailing) -> Self {
+        let mut download = Self { incoming, lease: Some(lease), upload, trailing };
         if download.incoming.is_end_stream() {
             download.give_back();
         }
@@ -183,16 +195,18 @@ impl Body for Download {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)).transpose() {
-            Ok(frame) => frame.filter(Frame::is_data),
+            Ok(frame) => frame,
             Err(error) => {
                 self.lease = None;
                 return Poll::Ready(Some(Err(error.into())));
             }
         };
-        if frame.is_none() || self.incoming.is_end_stream() {
+        // Nobody asks again after trailers.
+        if !frame.as_ref().is_some_and(Frame::is_data) || self.incoming.is_end_stream() {
             self.give_back();
         }
-        Poll::Ready(frame.map(Ok))
+        let passes = |frame: Frame<Bytes>| if frame.is_data() { Some(frame) } else { self.trailing.filter(frame) };
+        Poll::Ready(frame.and_then(passes).map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -58,7 +58,6 @@ async fn honest_requests_pass() {
         assert_eq!(fate(&world, &fields).await, Some(200), "{fields:?}");
         let head = mirror.heads().pop().unwrap();
         assert_eq!(crate::raw::fields(&head, "host").len(), 1, "{head}");
-        assert!(crate::raw::fields(&head, "te").is_empty(), "{head}");
     }
     for path in ["/a%2Fb?c=%2e", "/x;jsessionid=1", "//a", "/a|b[0]", "/%C3%A9"] {
         assert_eq!(fate(&world, &get_but(":path", &[path])).await, Some(200), "{path}");

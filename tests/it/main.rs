@@ -26,6 +26,7 @@ mod side_doors;
 mod signing_in;
 mod stopping;
 mod syscalls;
+mod trailers;
 mod upstreams;
 mod websockets;
 mod world;
