@@ -87,7 +87,9 @@ fn read_cookie(section: &Section<'_>) -> SessionCookie {
         // With this prefix browsers accept the cookie only over TLS, from this very host, for all paths.
         let rest = name.value.strip_prefix("__Host-").unwrap_or_default();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if rest.is_empty() || rest.len() > 64 || !rest.bytes().all(plain) {
+        // Those are other cookies of ours.
+        let taken = rest.starts_with("vestibule-");
+        if taken || rest.is_empty() || rest.len() > 64 || !rest.bytes().all(plain) {
             let problem = Problem::at(&name.place, format!("{:?} cannot be the session cookie's name", name.value));
             section.problem(problem.hint("use \"__Host-\" and then 1 to 64 letters, digits, \"-\" and \"_\""));
         } else {
