@@ -30,6 +30,7 @@ use crate::session::LiveSession;
 use crate::web::arrival::Arrival;
 use crate::web::body::Body;
 use crate::web::inbound::Inbound;
+use crate::web::websocket;
 use client::Endpoint;
 
 /// One app's servers and how to talk to them.
@@ -81,6 +82,12 @@ pub enum UpstreamError {
     /// The server said that it switched protocols, but not to the one it was asked for.
     #[error("{address} switched to something that it was not asked for")]
     BadUpgrade {
+        /// The server.
+        address: String,
+    },
+    /// The server answered as if it had been asked for a page, which would open a stream that leads nowhere.
+    #[error("{address} did not switch to WebSocket")]
+    NoUpgrade {
         /// The server.
         address: String,
     },
@@ -140,6 +147,7 @@ pub async fn forward(
         return Err(UpstreamError::TooLarge { limit });
     }
     let handshake = Handshake::read(&parts);
+    let by_stream = websocket::is_by_stream(&parts.extensions);
     headers::prepare(&mut parts.headers, arrival, &upstream.reserved, &upstream.settings, &pass);
     if handshake.is_some() {
         Handshake::ask(&mut parts.headers);
@@ -166,6 +174,9 @@ pub async fn forward(
         headers::clean_response(&mut parts.headers, &upstream.reserved);
         Handshake::ask(&mut parts.headers);
         return Ok(Response::from_parts(parts, Body::tunnel(tunnel)));
+    }
+    if by_stream && exchange.response.status().is_success() {
+        return Err(UpstreamError::NoUpgrade { address: exchange.address });
     }
     let (mut parts, incoming) = exchange.response.into_parts();
     headers::clean_response(&mut parts.headers, &upstream.reserved);

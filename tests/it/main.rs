@@ -26,4 +26,5 @@ mod signing_in;
 mod stopping;
 mod trailers;
 mod websockets;
+mod websockets_http2;
 mod world;
