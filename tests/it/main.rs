@@ -7,6 +7,7 @@ mod binary;
 mod chromium;
 mod config_mistakes;
 mod curl;
+mod delivery;
 mod driver;
 mod errors;
 mod example_config;
