@@ -53,6 +53,11 @@ impl TagKey {
     }
 }
 
+/// A key for a WebSocket handshake of ours (RFC 6455 §4.1).
+pub fn websocket_key() -> String {
+    STANDARD.encode(random::<16>())
+}
+
 /// The answer to a WebSocket handshake's key (RFC 6455 §4.2.2, which wants SHA-1; nothing secret depends on it).
 pub fn websocket_accept(key: &[u8]) -> String {
     let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);

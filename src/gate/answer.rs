@@ -14,6 +14,7 @@ use crate::upstream::{self, Connections};
 use crate::web::arrival::{Arrival, Malformed, Peer, Wish, request_id};
 use crate::web::body::Body;
 use crate::web::inbound::Inbound;
+use crate::web::websocket;
 
 /// Answers one request. It cannot fail: whatever goes wrong is a response too.
 ///
@@ -75,6 +76,10 @@ async fn serve(
     }
     let site = gate.apps.at(&arrival.host).ok_or(Failure::UnknownHost)?;
     if portal::is_ours(arrival) {
+        // None of our pages is a WebSocket, and over HTTP/2 each would look like one that has opened.
+        if websocket::is_by_stream(request.extensions()) {
+            return Err(Failure::WrongMethod);
+        }
         return portal::serve(gate, &site, arrival, request, now, story).await;
     }
     let app = site.app_at(arrival.path.primary()).ok_or(Failure::NotFound)?;

@@ -65,7 +65,10 @@ impl Failure {
             Self::FormTooSlow | Self::Upstream(UpstreamError::ClientStalled { .. }) => StatusCode::REQUEST_TIMEOUT,
             Self::Page(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream(
-                UpstreamError::Unreachable { .. } | UpstreamError::Broken { .. } | UpstreamError::BadUpgrade { .. },
+                UpstreamError::Unreachable { .. }
+                | UpstreamError::Broken { .. }
+                | UpstreamError::BadUpgrade { .. }
+                | UpstreamError::NoUpgrade { .. },
             ) => StatusCode::BAD_GATEWAY,
             Self::Upstream(UpstreamError::AllDown { .. } | UpstreamError::Busy { .. }) => {
                 StatusCode::SERVICE_UNAVAILABLE

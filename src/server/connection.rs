@@ -26,6 +26,7 @@ use crate::upstream::Connections;
 use crate::web::arrival::Peer;
 use crate::web::host::Host;
 use crate::web::inbound::Inbound;
+use crate::web::websocket;
 
 /// What every connection of one worker needs.
 pub(super) struct Door {
@@ -121,6 +122,7 @@ async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
     let service = service_fn(|request| respond(Arc::clone(&door), Arc::clone(&peer), Arc::clone(&state), request));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(door.limits.http2_streams)
         .max_header_list_size(door.limits.http2_header_list())
         .max_pending_accept_reset_streams(RESETS_BEFORE_ACCEPT)
@@ -130,21 +132,28 @@ async fn serve_http2(door: Arc<Door>, stream: TlsStream<TcpStream>, peer: Arc<Pe
         .initial_connection_window_size(CONNECTION_RECEIVE_BYTES)
         .serve_connection(io, service);
     drive(pin!(connection), http2::Connection::graceful_shutdown, stopping, &state, &door.limits).await;
+    state.end_streams();
 }
 
 async fn respond(
     door: Arc<Door>,
     peer: Arc<Peer>,
     state: Arc<WireState>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Answered>, Infallible> {
     let mut exchange = state.begin();
     let flaw = state.flaw_of(exchange.number());
+    let by_stream = websocket::unfold(&mut request);
     let request = Inbound::of(request);
     let mut response = answer::answer(&door.gate, &door.connections, &peer, exchange.number(), flaw, request).await;
     exchange.answer();
     if let Some(tunnel) = response.body_mut().take_tunnel() {
-        state.begin_tunnel(tunnel);
+        if by_stream {
+            websocket::fold(&mut response);
+            state.run_stream(tunnel);
+        } else {
+            state.begin_tunnel(tunnel);
+        }
     }
     Ok(response.map(|body| Answered { body, exchange }))
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 use super::head::HeadReader;
@@ -46,10 +47,12 @@ pub(super) struct WireState {
     flaw: OnceLock<(u64, Malformed)>,
     tunnel: Mutex<Option<Tunnel>>,
     tunnelling: AtomicBool,
+    streams: Mutex<JoinSet<()>>,
 }
 
 /// One request under way, until its answer has been handed on to its end or its client has gone.
 pub(super) struct Exchange {
+    _under_way: UnderWay,
     state: Arc<WireState>,
     number: u64,
     answered: bool,
@@ -59,9 +62,8 @@ pub(super) struct Exchange {
 impl WireState {
     /// Counts a request.
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        Exchange { state: Arc::clone(self), number, answered: false, unread: false }
+        Exchange { _under_way: UnderWay::new(self), state: Arc::clone(self), number, answered: false, unread: false }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -77,6 +79,22 @@ impl WireState {
     /// What is to go on when HTTP has ended.
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Runs a tunnel over one stream of the connection, beside the requests over others; it is under way like them.
+    pub(super) fn run_stream(self: &Arc<Self>, tunnel: Tunnel) {
+        let under_way = UnderWay::new(self);
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        while streams.try_join_next().is_some() {}
+        streams.spawn(async move {
+            let _under_way = under_way;
+            tunnel.run().await;
+        });
+    }
+
+    /// Ends the tunnels over streams, whose connection has ended.
+    pub(super) fn end_streams(&self) {
+        drop(std::mem::take(&mut *self.streams.lock().unwrap_or_else(PoisonError::into_inner)));
     }
 
     /// What was wrong with the raw head of this request.
@@ -128,6 +146,22 @@ impl WireState {
     }
 }
 
+/// For as long as there is one, the connection is not idle.
+struct UnderWay(Arc<WireState>);
+
+impl UnderWay {
+    fn new(state: &Arc<WireState>) -> Self {
+        state.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Exchange {
     pub(super) fn number(&self) -> u64 {
         self.number
@@ -157,7 +191,6 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.make_room();
-        self.state.under_way.fetch_sub(1, Ordering::Relaxed);
         if self.answered {
             return;
         }

@@ -38,6 +38,7 @@ use crate::session::LiveSession;
 use crate::web::arrival::Arrival;
 use crate::web::body::{Body, Tunnel};
 use crate::web::inbound::Inbound;
+use crate::web::websocket;
 use choose::{Choice, Server};
 use client::{Endpoint, Exchange};
 use places::Places;
@@ -111,6 +112,12 @@ pub enum UpstreamError {
     /// The server said that it switched protocols, but not to the one it was asked for.
     #[error("{address} switched to something that it was not asked for")]
     BadUpgrade {
+        /// The server.
+        address: String,
+    },
+    /// The server answered as if it had been asked for a page, which would open a stream that leads nowhere.
+    #[error("{address} did not switch to WebSocket")]
+    NoUpgrade {
         /// The server.
         address: String,
     },
@@ -228,6 +235,7 @@ pub async fn forward(
     // Over HTTP/2 nobody switches protocols (RFC 9113 §8.6).
     let handshake = Handshake::read(&parts).filter(|_| upstream.settings.servers.protocol == Protocol::Http1);
     let marks = (upstream.settings.servers.balance == Balance::Cookie).then(|| Marks::read(&parts.headers));
+    let by_stream = websocket::is_by_stream(&parts.extensions);
     headers::prepare(&mut parts.headers, arrival, &upstream.reserved, &upstream.settings, &pass);
     if handshake.is_some() {
         Handshake::ask(&mut parts.headers);
@@ -260,6 +268,9 @@ pub async fn forward(
         }
         Handshake::ask(&mut parts.headers);
         return Ok(Response::from_parts(parts, Body::tunnel(tunnel)));
+    }
+    if by_stream && exchange.response.status().is_success() {
+        return Err(UpstreamError::NoUpgrade { address: exchange.address });
     }
     let (mut parts, incoming) = exchange.response.into_parts();
     headers::clean_response(&mut parts.headers, &upstream.reserved);

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
 use crate::crypto;
 use crate::web::body::Tunnel;
+use crate::web::websocket;
 
 /// Small, because most tunnels are quiet most of the time and there may be many.
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -30,7 +31,7 @@ impl Handshake {
         let headers = &request.headers;
         let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24)?;
         let fits = request.method == Method::GET
-            && request.version == Version::HTTP_11
+            && (request.version == Version::HTTP_11 || websocket::is_by_stream(&request.extensions))
             && names_websocket(headers)
             && has_token(headers, b"upgrade")
             && headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");

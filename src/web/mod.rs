@@ -8,3 +8,4 @@ pub mod inbound;
 pub mod path;
 pub mod return_to;
 pub mod trusted;
+pub mod websocket;

@@ -126,7 +126,7 @@ async fn what_two_programs_could_read_differently_is_refused() {
         vec![(":method", "CONNECT"), (":authority", "wiki.test:443")],
         vec![
             (":method", "CONNECT"),
-            (":protocol", "websocket"),
+            (":protocol", "connect-udp"),
             (":scheme", "https"),
             (":authority", "wiki.test"),
             (":path", "/"),
