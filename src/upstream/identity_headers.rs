@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::access::Pass;
@@ -187,17 +188,16 @@ impl Template {
                 Part::Field(field) => value.push_str(&field.of(identity)?),
             }
         }
-        HeaderValue::from_str(&value).ok()
+        HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
     }
 }
 
 impl Field {
     fn of(self, identity: &Identity) -> Option<Cow<'_, str>> {
-        let present = |text: &'_ Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
         Some(match self {
             Self::User => encode(identity.user.as_str(), true),
-            Self::Name => Cow::Owned(encode(&present(&identity.name)?, false).into_owned()),
-            Self::Email => Cow::Owned(encode(&present(&identity.email)?, false).into_owned()),
+            Self::Name => encode(present(identity.name.as_deref())?, false),
+            Self::Email => encode(present(identity.email.as_deref())?, false),
             Self::Groups if identity.groups.is_empty() => return None,
             Self::Groups => {
                 let groups: Vec<_> = identity.groups.iter().map(|group| encode(group.as_str(), true)).collect();
@@ -208,6 +208,10 @@ impl Field {
             Self::SessionId => return None,
         })
     }
+}
+
+fn present(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn encode(text: &str, in_list: bool) -> Cow<'_, str> {
