@@ -19,6 +19,8 @@ pub(crate) struct Backstage {
     _app: Program,
 }
 
+type Prepare = Box<dyn Fn(&Place<'_>, &mut Command)>;
+
 /// A proxy that may take part.
 pub(crate) struct Kind {
     pub(crate) name: String,
@@ -28,7 +30,7 @@ pub(crate) struct Kind {
     /// The work that it takes part in; all if empty.
     pub(crate) joins: &'static [&'static str],
     /// Writes its configuration, and says with which arguments it is run.
-    pub(crate) prepare: Box<dyn Fn(&Place<'_>, &mut Command)>,
+    pub(crate) prepare: Prepare,
     /// Returns the cookies of somebody signed in; without a session, something of that size.
     pub(crate) sign_in: fn(u16) -> Result<String, String>,
 }

@@ -1,10 +1,15 @@
 //! What an app is told: strip first, then write, in one fixed order.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::Write;
+use std::fmt::{Arguments, Write};
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
+use bytes::BytesMut;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::identity_headers::IdentityHeaders;
@@ -61,16 +66,26 @@ const SINGLE: [&str; 6] =
     ["x-forwarded-access-token", "x-forwarded-login", "x-user", "x-username", "x-proxy-user", "http-remote-user"];
 
 /// RFC 9110 §7.6.1, and what old software sends in its place.
-const HOP_BY_HOP: [&str; 8] = [
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "upgrade",
-    "http2-settings",
+const HOP_BY_HOP: [HeaderName; 8] = [
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
 ];
+
+// Made when this is compiled: a name in text would be parsed anew with each request.
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// These are not a client's to take away by nominating them in `Connection`.
 const NOT_NOMINATED: [&str; 6] =
@@ -86,7 +101,7 @@ pub struct Reserved {
 impl Reserved {
     /// The names of all presets and these apps' tables, and the cookies that are ours.
     pub fn new<'a>(apps: impl Iterator<Item = &'a IdentityHeaders>, cookies: Vec<String>) -> Self {
-        let tables = apps.flat_map(|headers| headers.names().map(|name| fold(name.as_str())));
+        let tables = apps.flat_map(|headers| headers.names().map(|name| fold(name.as_str()).into_owned()));
         let names = IdentityHeaders::preset_names().chain(SINGLE).map(str::to_owned);
         Self { names: names.chain(tables).collect(), cookies }
     }
@@ -94,15 +109,15 @@ impl Reserved {
     /// Whether a program that reads `-`, `_` and other signs alike could take this for one of the names.
     fn has(&self, name: &str) -> bool {
         let folded = fold(name);
-        self.names.contains(&folded) || FAMILIES.iter().any(|family| folded.starts_with(family))
+        self.names.contains(&*folded) || FAMILIES.iter().any(|family| folded.starts_with(family))
     }
 
     /// Whether a field of this name says what only we may, or what belongs to one connection.
     pub(super) fn speaks_for_us(&self, name: &str) -> bool {
         let folded = fold(name);
-        let folded = folded.as_str();
+        let folded = &*folded;
         let told = FORWARDING_NAMES.contains(&folded) || FACTS.contains(&folded) || NEVER.contains(&folded);
-        told || folded == "x-request-id" || HOP_BY_HOP.contains(&folded) || self.has(name)
+        told || folded == "x-request-id" || HOP_BY_HOP.iter().any(|hop| hop.as_str() == folded) || self.has(name)
     }
 
     fn cookie_names(&self) -> Vec<&str> {
@@ -111,7 +126,10 @@ impl Reserved {
 }
 
 /// CGI, FastCGI, WSGI and Rack make `_` of `-`; some make it of every other sign.
-pub(super) fn fold(name: &str) -> String {
+pub(super) fn fold(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+        return Cow::Borrowed(name);
+    }
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
@@ -136,8 +154,8 @@ pub(super) fn prepare(
     }
     // RFC 9110 §10.1.4
     if takes_trailers {
-        write(headers, "te", "trailers");
-        write(headers, "connection", "TE");
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
     }
 }
 
@@ -169,9 +187,9 @@ fn strip_impostors(headers: &mut HeaderMap, trusted: bool, reserved: &Reserved, 
     let forbidden = |name: &str| {
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let folded = fold(name);
-        let told = FORWARDING_NAMES.contains(&folded.as_str()) || FACTS.contains(&folded.as_str());
+        let told = FORWARDING_NAMES.contains(&&*folded) || FACTS.contains(&&*folded);
         !(plain || allowed.contains(name))
-            || NEVER.contains(&folded.as_str())
+            || NEVER.contains(&&*folded)
             || folded == "x-request-id"
             || told && !(trusted && plain)
             || reserved.has(name)
@@ -183,51 +201,69 @@ fn strip_impostors(headers: &mut HeaderMap, trusted: bool, reserved: &Reserved, 
 }
 
 fn write_forwarding(headers: &mut HeaderMap, arrival: &Arrival, settings: &UpstreamSettings) {
+    let mut values = Values::default();
     let authority = match arrival.port {
-        Some(port) => format!("{}:{port}", arrival.host),
-        None => arrival.host.to_string(),
+        Some(port) => values.make(format_args!("{}:{port}", arrival.host)),
+        None => values.make(format_args!("{}", arrival.host)),
     };
-    let peer = arrival.peer.to_string();
-    extend(headers, "x-forwarded-for", &peer);
-    extend(headers, "forwarded", &forwarded(arrival.peer, &authority));
-    keep_or_write(headers, "x-forwarded-proto", "https");
-    keep_or_write(headers, "x-forwarded-host", &authority);
-    keep_or_write(headers, "x-forwarded-port", &arrival.port.unwrap_or(443).to_string());
-    write(headers, "x-real-ip", &arrival.client.to_string());
-    write(headers, "x-request-id", &arrival.request_id);
-    if !settings.preserve_host {
-        write(headers, "host", &settings.addresses[0].authority());
-    } else if arrival.version == Version::HTTP_2 || !headers.contains_key(HOST) {
-        write(headers, "host", &authority);
+    let host = authority.to_str().unwrap_or_default();
+    extend(headers, &mut values, X_FORWARDED_FOR, format_args!("{}", arrival.peer));
+    // RFC 7239 §4.
+    match arrival.peer {
+        IpAddr::V4(peer) => {
+            extend(headers, &mut values, FORWARDED, format_args!("for={peer};host=\"{host}\";proto=https"));
+        }
+        IpAddr::V6(peer) => {
+            extend(headers, &mut values, FORWARDED, format_args!("for=\"[{peer}]\";host=\"{host}\";proto=https"));
+        }
     }
-}
-
-/// RFC 7239 §4.
-fn forwarded(peer: IpAddr, authority: &str) -> String {
-    let mut text = match peer {
-        IpAddr::V4(address) => format!("for={address}"),
-        IpAddr::V6(address) => format!("for=\"[{address}]\""),
-    };
-    let _ = write!(text, ";host=\"{authority}\";proto=https");
-    text
+    keep_or_write(headers, X_FORWARDED_PROTO, || HeaderValue::from_static("https"));
+    keep_or_write(headers, X_FORWARDED_HOST, || authority.clone());
+    keep_or_write(headers, X_FORWARDED_PORT, || values.make(format_args!("{}", arrival.port.unwrap_or(443))));
+    headers.insert(X_REAL_IP, values.make(format_args!("{}", arrival.client)));
+    headers.insert(X_REQUEST_ID, values.make(format_args!("{}", arrival.request_id)));
+    if !settings.preserve_host {
+        headers.insert(HOST, values.make(format_args!("{}", settings.addresses[0].authority())));
+    } else if arrival.version == Version::HTTP_2 || !headers.contains_key(HOST) {
+        headers.insert(HOST, authority);
+    }
 }
 
 /// Adds to what a trusted proxy has written; what anybody else wrote is gone by now.
-fn extend(headers: &mut HeaderMap, name: &'static str, more: &str) {
-    let mut lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
-    lines.push(more);
-    write(headers, name, &lines.join(", "));
+fn extend(headers: &mut HeaderMap, values: &mut Values, name: HeaderName, more: Arguments<'_>) {
+    let mut lines = headers.get_all(&name).iter().filter_map(|line| line.to_str().ok()).peekable();
+    let value = if lines.peek().is_none() {
+        values.make(more)
+    } else {
+        let lines: Vec<&str> = lines.collect();
+        values.make(format_args!("{}, {more}", lines.join(", ")))
+    };
+    headers.insert(name, value);
 }
 
-fn keep_or_write(headers: &mut HeaderMap, name: &'static str, text: &str) {
-    if headers.get_all(name).iter().count() != 1 {
-        write(headers, name, text);
+fn keep_or_write(headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce() -> HeaderValue) {
+    if headers.get_all(&name).iter().count() != 1 {
+        headers.insert(name, value());
     }
 }
 
-fn write(headers: &mut HeaderMap, name: &'static str, text: &str) {
-    let value = HeaderValue::from_str(text).expect("made of checked hosts, addresses and header values");
-    headers.insert(HeaderName::from_static(name), value);
+/// The values written for one request. They share one piece of memory, which is then kept or cloned for a second
+/// attempt by counting references.
+struct Values(BytesMut);
+
+impl Default for Values {
+    fn default() -> Self {
+        const USUAL_BYTES: usize = 256;
+        Self(BytesMut::with_capacity(USUAL_BYTES))
+    }
+}
+
+impl Values {
+    fn make(&mut self, text: Arguments<'_>) -> HeaderValue {
+        self.0.write_fmt(text).expect("memory can be written to");
+        HeaderValue::from_maybe_shared(self.0.split().freeze())
+            .expect("made of checked hosts, addresses and header values")
+    }
 }
 
 /// Makes of an app's headers those of an answer to the client: without connection fields, and without cookies that
@@ -247,11 +283,9 @@ pub(super) fn clean_response(headers: &mut HeaderMap, reserved: &Reserved) {
     if let Some(length) = headers.get(CONTENT_LENGTH).cloned() {
         headers.insert(CONTENT_LENGTH, length);
     }
-    for name in [CONNECTION, TE, UPGRADE] {
+    for name in [CONNECTION, TE, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
     let ours = |value: &HeaderValue| {
         let name = cookies::set_name(value.as_bytes());
         reserved.cookies.iter().any(|cookie| cookie.as_bytes().eq_ignore_ascii_case(name))

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::access::Pass;
@@ -187,7 +188,7 @@ impl Template {
                 Part::Field(field) => value.push_str(&field.of(identity)?),
             }
         }
-        HeaderValue::from_str(&value).ok()
+        HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
     }
 }
 

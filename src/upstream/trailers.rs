@@ -54,7 +54,7 @@ const KEPT_OUT: [&str; 38] = [
 
 /// Whether a field of this name may follow a body.
 pub(super) fn may_trail(name: &HeaderName, reserved: &Reserved) -> bool {
-    !KEPT_OUT.contains(&fold(name.as_str()).as_str()) && !reserved.speaks_for_us(name.as_str())
+    !KEPT_OUT.contains(&&*fold(name.as_str())) && !reserved.speaks_for_us(name.as_str())
 }
 
 /// Which fields may follow one body.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{ACCEPT, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::Scheme;
-use http::{HeaderMap, Method, Version, request};
+use http::{HeaderMap, HeaderName, Method, Version, request};
 
 use super::host::Host;
 use super::path::{CleanPath, PathProblem};
@@ -102,7 +102,16 @@ pub enum Malformed {
 }
 
 /// Header fields by which apps let a POST be something else. Rules are asked about those methods, too.
-const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
+
+// Made when this is compiled: a name in text would be parsed anew with each request.
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Arrival {
     /// Reads a request.
@@ -174,13 +183,11 @@ impl Arrival {
 impl Wish {
     /// What the client wants back.
     pub fn read(method: &Method, headers: &HeaderMap) -> Self {
-        let is =
-            |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value.as_bytes() == wanted.as_bytes());
         if headers.contains_key(UPGRADE) {
             return Self::Data;
         }
-        if headers.contains_key("sec-fetch-mode") {
-            return if is("sec-fetch-mode", "navigate") { Self::Page } else { Self::Data };
+        if let Some(mode) = headers.get(SEC_FETCH_MODE) {
+            return if mode.as_bytes() == b"navigate" { Self::Page } else { Self::Data };
         }
         let html = headers.get_all(ACCEPT).iter().any(|accept| {
             accept.as_bytes().split(|byte| *byte == b',').any(|range| {
@@ -189,7 +196,7 @@ impl Wish {
             })
         });
         let plain = method == Method::GET || method == Method::HEAD;
-        if plain && html && !headers.contains_key("x-requested-with") { Self::Page } else { Self::Data }
+        if plain && html && !headers.contains_key(X_REQUESTED_WITH) { Self::Page } else { Self::Data }
     }
 }
 
@@ -277,7 +284,7 @@ fn overrides(headers: &HeaderMap) -> Vec<String> {
 
 /// The id of the connection's request number `number`: ours, or what a trusted proxy calls it.
 pub fn request_id(headers: &HeaderMap, peer: &Peer, number: u64, trusted: &TrustedProxies) -> String {
-    let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
     let sane = |id: &&str| {
         (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
     };
